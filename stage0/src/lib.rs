@@ -1,0 +1,3 @@
+//! The `skim` command: images, the store, and the preparation of pods.
+
+pub mod image;

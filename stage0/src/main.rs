@@ -1,0 +1,3 @@
+//! The `skim` command.
+
+fn main() {}

@@ -1,0 +1,102 @@
+//! The contract between stage0 and stage1: a pod that is prepared and can be run.
+//!
+//! stage0 writes a [`PodPlan`] as JSON to the file `pod` in the pod's directory; every stage1
+//! entrypoint reads it from there. It is plain data: every path in it is a path of the host,
+//! every user is a number, and nothing is left to look up.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::Setting;
+
+/// The version of the contract that this library speaks.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// A pod, ready to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPlan {
+    /// Version of this contract, [`CONTRACT_VERSION`] when written by this release.
+    pub version: u32,
+    /// The pod's UUID in its usual form with dashes, lower case.
+    pub uuid: String,
+    /// The apps, in the order in which the user named them.
+    pub apps: Vec<AppPlan>,
+}
+
+/// One app of a pod: what its service runs, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppPlan {
+    /// The app's name: an AC Name, unique in the pod.
+    pub name: String,
+    /// The image that it runs from.
+    pub image: ImagePlan,
+    /// Where the app's overlay is mounted.
+    pub rootfs: PathBuf,
+    /// What the service executes.
+    pub exec: ExecPlan,
+    /// Run as root before the app starts (appc event handler `pre-start`).
+    pub pre_start: Option<ExecPlan>,
+    /// Run as root after the app has ended (appc event handler `post-stop`).
+    pub post_stop: Option<ExecPlan>,
+    /// The app's working directory, a path of the host.
+    pub working_directory: PathBuf,
+    /// Numeric user and groups.
+    pub credentials: Credentials,
+    /// The app's environment, names unique, in the order in which the unit lists them.
+    pub environment: Vec<EnvVar>,
+    /// Names of the apps that must be up before this one starts.
+    pub requires: Vec<String>,
+    /// Whether the app says by sd_notify(3) when it is ready (`Type=notify`).
+    pub notify: bool,
+    /// Settings from the image's `skim.dropin`, checked.
+    pub image_settings: Vec<Setting>,
+    /// Settings from the user's `--property`, checked; they win over the image's.
+    pub user_settings: Vec<Setting>,
+}
+
+/// Which image an app runs from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePlan {
+    /// The image's name, an AC Identifier such as `example.com/docker`.
+    pub name: String,
+    /// The image's `version` label, where it has one.
+    pub version: Option<String>,
+    /// The image's ID in the store.
+    pub id: String,
+    /// The image's unpacked tree in the store: the lower directory of the app's overlay.
+    pub tree: PathBuf,
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecPlan {
+    /// The file to execute: a path of the host.
+    pub path: PathBuf,
+    /// The arguments, `argv[0]` first.
+    pub argv: Vec<String>,
+}
+
+/// Whom a program runs as, by number: the image's `/etc/passwd` is not the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User ID.
+    pub uid: u32,
+    /// Primary group ID.
+    pub gid: u32,
+    /// Supplementary group IDs.
+    pub supplementary_gids: Vec<u32>,
+}
+
+/// One variable of an app's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// The variable's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// True where neither the image nor the user set it: skim's own default, which
+    /// `enter --inherit-env` lets the caller's environment replace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+}
