@@ -1,9 +1,41 @@
 //! The stage1 of skim: what turns a prepared pod into systemd units, holds it, and takes it away.
 //!
+//! What computes, and touches nothing:
 //! - [`pod`]: the contract with stage0, plain data
-//! - [`unit`]: unit text as data
+//! - [`names`]: the names of a pod's units and files
 //! - [`escape`]: the one place where values become unit text
+//! - [`directives`]: which directives are known, and which are skim's own
+//! - [`unit`], [`units`]: unit text as data, and a pod's unit files
+//! - [`progress`]: how far each app has come, from what systemd says
+//!
+//! What acts:
+//! - [`pod_dir`]: the pod's directory, [`write`](mod@write): unit files on disk, [`mounts`]
+//! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
+//! - [`run`]: the holder; [`output`], [`journal`], [`signals`], [`stdio`], [`logging`] serve it
+//! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
+//! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
 
+pub mod bus;
+pub mod cgroup;
+pub mod directives;
+pub mod enter;
 pub mod escape;
+pub mod gc;
+pub mod journal;
+pub mod logging;
+pub mod mounts;
+pub mod names;
+pub mod output;
 pub mod pod;
+pub mod pod_dir;
+pub mod progress;
+pub mod remove;
+pub mod retire;
+pub mod run;
+pub mod signals;
+pub mod stdio;
+pub mod stop;
+pub mod systemd;
 pub mod unit;
+pub mod units;
+pub mod write;

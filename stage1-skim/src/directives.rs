@@ -1,0 +1,126 @@
+//! Which directives skim knows, which section each belongs to, and which are skim's own.
+//!
+//! systemd passes over a directive that it does not know with no more than a line in the
+//! journal; skim refuses it, so that a misspelt `--property` is seen at once. The tables hold
+//! what `systemd --dump-configuration-items` of systemd 252 and 257 prints.
+
+use std::fmt;
+
+use crate::unit::Section;
+
+const UNIT: &str = include_str!("directives/unit.txt");
+const SERVICE: &str = include_str!("directives/service.txt");
+
+/// Directives that make an app part of its pod. Were an image or a user to set them, the app
+/// would run something else, as somebody else, or outlive its pod.
+const OWN: &[(&str, &str)] = &[
+    ("BindsTo", "it ties the app to its pod"),
+    ("CollectMode", "it lets the unit go when the pod has ended"),
+    ("DynamicUser", "use --user"),
+    ("ExecStart", "use --exec and the arguments after --"),
+    ("Group", "use --group"),
+    ("RootDirectory", "an app of skim sees the host's root"),
+    ("RootImage", "an app of skim sees the host's root"),
+    ("Slice", "it ties the app to its pod"),
+    ("SupplementaryGroups", "use --supplementary-gids"),
+    ("User", "use --user"),
+];
+
+/// Why a directive was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No systemd that skim knows has such a directive for a service.
+    Unknown(String),
+    /// The directive is skim's own to set; the text says why or what to use.
+    Own(String, &'static str),
+    /// The directive stands in the wrong section.
+    WrongSection(String, Section),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(key) => write!(
+                f,
+                "{key}= is no directive of a systemd service (see systemd.directives(7))"
+            ),
+            Self::Own(key, why) => write!(f, "{key}= is skim's own to set: {why}"),
+            Self::WrongSection(key, section) => {
+                write!(f, "{key}= belongs in the section [{section}]")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The section of a service's unit file that `key` belongs to.
+///
+/// # Errors
+/// [`Refused::Unknown`] and [`Refused::Own`]. Keys that begin with `X-` are left to their users
+/// by systemd.unit(5) and belong to `[Service]` here.
+pub fn section_of(key: &str) -> Result<Section, Refused> {
+    if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == key) {
+        return Err(Refused::Own(key.to_string(), why));
+    }
+    if key.starts_with("X-") || SERVICE.lines().any(|known| known == key) {
+        Ok(Section::Service)
+    } else if UNIT.lines().any(|known| known == key) {
+        Ok(Section::Unit)
+    } else {
+        Err(Refused::Unknown(key.to_string()))
+    }
+}
+
+/// Checks a directive that stands in a section already.
+///
+/// # Errors
+/// As [`section_of`], and [`Refused::WrongSection`].
+pub fn check(section: Section, key: &str) -> Result<(), Refused> {
+    match section_of(key)? {
+        right if right != section && !key.starts_with("X-") => {
+            Err(Refused::WrongSection(key.to_string(), right))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_section() {
+        assert_eq!(section_of("LimitNOFILE"), Ok(Section::Service));
+        assert_eq!(section_of("MemoryMax"), Ok(Section::Service));
+        assert_eq!(section_of("After"), Ok(Section::Unit));
+        assert_eq!(section_of("X-Mine"), Ok(Section::Service));
+        assert_eq!(check(Section::Unit, "X-Mine"), Ok(()));
+    }
+
+    #[test]
+    fn refuses_unknown_own_and_misplaced_ones() {
+        assert_eq!(
+            section_of("MemoryMaxx"),
+            Err(Refused::Unknown("MemoryMaxx".into()))
+        );
+        for key in ["ExecStart", "User", "Slice", "BindsTo", "RootDirectory"] {
+            assert!(matches!(section_of(key), Err(Refused::Own(..))), "{key}");
+        }
+        assert_eq!(
+            check(Section::Unit, "Type"),
+            Err(Refused::WrongSection("Type".into(), Section::Service))
+        );
+    }
+
+    #[test]
+    fn tables_are_sorted_and_hold_what_is_refused() {
+        for table in [UNIT, SERVICE] {
+            assert!(table.lines().is_sorted());
+        }
+        for (own, _) in OWN {
+            let known = |table: &str| table.lines().any(|line| line == *own);
+            assert!(known(UNIT) || known(SERVICE), "{own}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The entrypoint `enter`: runs a command out of an app's rootfs with the app's environment.
+//!
+//! There is nothing to enter, as the app sees the host: the command runs where the caller
+//! stands, as the caller, and finds its program in the app's rootfs first.
+
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::pod::AppPlan;
+
+/// Variables of the caller's that a command on a terminal cannot do without.
+const ALWAYS_INHERITED: [&str; 2] = ["TERM", "COLORTERM"];
+
+/// What runs when no command is given: the first that the image has.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+
+/// Replaces this process by `command`, or a shell where it is empty.
+///
+/// # Errors
+/// Where the program is neither in the app's rootfs nor on the host, or cannot be executed.
+pub fn exec(app: &AppPlan, command: &[OsString], inherit_env: bool) -> Result<Infallible> {
+    let environment = environment(app, std::env::vars_os(), inherit_env);
+    let name = match command.first() {
+        Some(name) => name.clone(),
+        None => shell(&app.rootfs),
+    };
+    let search_path = environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.as_os_str());
+    let program = find_program(&app.rootfs, &name, search_path)?;
+    let mut child = Command::new(&program);
+    if !Path::new(&name).is_absolute() {
+        child.arg0(&name);
+    }
+    child
+        .args(command.iter().skip(1))
+        .env_clear()
+        .envs(environment);
+    Err(child.exec()).with_context(|| format!("cannot execute {}", program.display()))
+}
+
+/// The environment of a command in the app. Pure.
+///
+/// With `inherit`, the caller's variables lie beneath those that the image or the user set, but
+/// above skim's own defaults, so that `HOME` is the caller's. `PATH` is always the app's.
+pub fn environment(
+    app: &AppPlan,
+    caller: impl Iterator<Item = (OsString, OsString)>,
+    inherit: bool,
+) -> Vec<(OsString, OsString)> {
+    let is_set = |name: &OsStr, also_defaults: bool| {
+        let mut variables = app.environment.iter();
+        variables.any(|own| OsStr::new(&own.name) == name && (also_defaults || !own.default))
+    };
+    let mut environment: Vec<(OsString, OsString)> = caller
+        .filter(|(name, _)| {
+            let always = ALWAYS_INHERITED.iter().any(|kept| name == kept);
+            name != "PATH" && (inherit || always) && !is_set(name, false)
+        })
+        .collect();
+    for variable in &app.environment {
+        let taken = environment
+            .iter()
+            .any(|(name, _)| name.as_os_str() == OsStr::new(&variable.name));
+        if !taken {
+            environment.push((variable.name.clone().into(), variable.value.clone().into()));
+        }
+    }
+    environment
+}
+
+fn shell(rootfs: &Path) -> OsString {
+    let has = |shell: &&&str| rootfs.join(&shell[1..]).exists();
+    SHELLS.iter().find(has).unwrap_or(&"/bin/sh").into()
+}
+
+/// An absolute name is looked for in the rootfs, then on the host; a bare one in the app's
+/// `PATH`; any other is relative to the working directory.
+fn find_program(rootfs: &Path, name: &OsStr, search_path: Option<&OsStr>) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if let Ok(inside) = path.strip_prefix("/") {
+        let inside = rootfs.join(inside);
+        return Ok(if inside.exists() { inside } else { path.into() });
+    }
+    if name.as_bytes().contains(&b'/') {
+        return Ok(path.into());
+    }
+    match which::which_in(name, search_path, "/") {
+        Ok(program) => Ok(program),
+        Err(_) => bail!(
+            "unable to find {name:?} in {:?}",
+            search_path.unwrap_or_default()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan};
+
+    fn app() -> AppPlan {
+        let variable = |name: &str, value: &str, default| EnvVar {
+            name: name.into(),
+            value: value.into(),
+            default,
+        };
+        AppPlan {
+            name: "a".into(),
+            image: ImagePlan {
+                name: "example.com/a".into(),
+                version: None,
+                id: "sha512-0".into(),
+                tree: "/tree".into(),
+            },
+            rootfs: "/r".into(),
+            exec: ExecPlan {
+                path: "/r/a".into(),
+                argv: vec!["a".into()],
+            },
+            pre_start: None,
+            post_stop: None,
+            working_directory: "/r".into(),
+            credentials: Credentials::default(),
+            environment: vec![
+                variable("PATH", "/r/bin:/bin", true),
+                variable("HOME", "/root", true),
+                variable("MODE", "image", false),
+            ],
+            requires: vec![],
+            notify: false,
+            image_settings: vec![],
+            user_settings: vec![],
+        }
+    }
+
+    fn merged(inherit: bool) -> Vec<(String, String)> {
+        let caller = [
+            ("PATH", "/caller"),
+            ("HOME", "/home/me"),
+            ("MODE", "mine"),
+            ("DOCKER_HOST", "x"),
+            ("TERM", "vt100"),
+        ];
+        let caller = caller.map(|(name, value)| (name.into(), value.into()));
+        let mut merged: Vec<_> = environment(&app(), caller.into_iter(), inherit)
+            .into_iter()
+            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
+            .collect();
+        merged.sort();
+        merged
+    }
+
+    #[test]
+    fn by_default_the_environment_is_the_apps() {
+        let expected = [
+            ("HOME", "/root"),
+            ("MODE", "image"),
+            ("PATH", "/r/bin:/bin"),
+            ("TERM", "vt100"),
+        ];
+        assert_eq!(merged(false), expected.map(|(n, v)| (n.into(), v.into())));
+    }
+
+    #[test]
+    fn the_callers_lies_beneath_the_images_and_above_defaults() {
+        let expected = [
+            ("DOCKER_HOST", "x"),
+            ("HOME", "/home/me"),
+            ("MODE", "image"),
+            ("PATH", "/r/bin:/bin"),
+            ("TERM", "vt100"),
+        ];
+        assert_eq!(merged(true), expected.map(|(n, v)| (n.into(), v.into())));
+    }
+
+    #[test]
+    fn programs_come_from_the_rootfs_first() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("bin")).unwrap();
+        std::fs::copy("/bin/true", root.path().join("bin/true")).unwrap();
+        let find = |name: &str, path: &str| {
+            find_program(root.path(), OsStr::new(name), Some(OsStr::new(path)))
+        };
+        let inside = root.path().join("bin/true");
+        let search = format!("{}:/bin", root.path().join("bin").display());
+        assert_eq!(find("/bin/true", "").unwrap(), inside);
+        assert_eq!(find("true", &search).unwrap(), inside);
+        assert_eq!(find("/bin/false", "").unwrap(), Path::new("/bin/false"));
+        assert_eq!(find("./x", "").unwrap(), Path::new("./x"));
+        assert!(find("no-such-program", &search).is_err());
+    }
+}

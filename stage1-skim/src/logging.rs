@@ -1,0 +1,66 @@
+//! Where skim's own log lines go: to the journal when it runs under a unit, to standard error
+//! otherwise. Both binaries use it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+/// Set once standard error is not the user's any more.
+static DETACHED: AtomicBool = AtomicBool::new(false);
+
+struct Logger {
+    journal: Option<JournalLog>,
+    under_unit: bool,
+}
+
+/// Installs the logger; `debug` lets debug lines through.
+pub fn install(debug: bool) {
+    let logger = Logger {
+        journal: JournalLog::empty()
+            .ok()
+            .map(|journal| journal.with_syslog_identifier("skim".to_string())),
+        under_unit: connected_to_journal(),
+    };
+    // The libraries' own lines are of use to nobody but their developers.
+    log::set_max_level(if debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    });
+    if log::set_boxed_logger(Box::new(logger)).is_err() {
+        // Installed already: the first one stays.
+    }
+}
+
+/// From now on log lines go to the journal, as standard error is let go of.
+pub fn detach() {
+    DETACHED.store(true, Ordering::Relaxed);
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        let target = metadata.target();
+        target.starts_with("skim") || target.starts_with("stage1_skim")
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let to_journal = self.under_unit || DETACHED.load(Ordering::Relaxed);
+        match &self.journal {
+            Some(journal) if to_journal => journal.log(record),
+            _ => match record.level() {
+                Level::Info => eprintln!("skim: {}", record.args()),
+                level => eprintln!(
+                    "skim: {}: {}",
+                    level.as_str().to_ascii_lowercase(),
+                    record.args()
+                ),
+            },
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,117 @@
+//! The `stage1-skim` command: the entrypoints that stage0 executes in a pod's directory.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use stage1_skim::bus::BlockingBus;
+use stage1_skim::pod_dir::PodDir;
+use stage1_skim::run::{self, Mode};
+use stage1_skim::systemd::Systemd;
+use stage1_skim::write::UnitDirectory;
+use stage1_skim::{enter, gc, logging, names, retire, stop};
+
+/// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
+/// holds it. skim runs it; by hand it serves to look into a pod.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Log what is done
+    #[arg(long, global = true)]
+    debug: bool,
+    #[command(subcommand)]
+    entrypoint: Entrypoint,
+}
+
+#[derive(Subcommand)]
+enum Entrypoint {
+    /// Start the pod and hold it; exit with its code
+    Run {
+        /// Print `ready` once every app is up, then let go of the standard streams
+        #[arg(long)]
+        detach: bool,
+        /// Remove the pod when it has exited
+        #[arg(long)]
+        rm: bool,
+    },
+    /// Run a command out of an app's rootfs with the app's environment
+    Enter {
+        /// The app; may be left out where the pod has one only
+        #[arg(long)]
+        app: Option<String>,
+        /// The command; a shell by default
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+    /// Take the pod's units and mounts off the host
+    Gc,
+    /// Stop the pod
+    Stop {
+        /// Kill its processes
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_error = error.use_stderr();
+            // Nothing is left to tell where the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(if is_error { names::EXIT_ERROR } else { 0 });
+        }
+    };
+    logging::install(arguments.debug);
+    match dispatch(arguments.entrypoint) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::from(names::EXIT_ERROR)
+        }
+    }
+}
+
+fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
+    let directory = std::env::current_dir().context("cannot tell the working directory")?;
+    let pod = PodDir::open(&directory)?;
+    match entrypoint {
+        Entrypoint::Run { detach, rm } => {
+            pod.check_lock(std::env::var(names::LOCK_FD).ok().as_deref())?;
+            run(&pod, detach, rm)
+        }
+        Entrypoint::Enter { app, command } => {
+            match enter::exec(pod.app(app.as_deref())?, &command, false)? {}
+        }
+        Entrypoint::Gc => {
+            pod.check_lock(std::env::var(names::LOCK_FD).ok().as_deref())?;
+            let bus = BlockingBus::connect()?;
+            let unit_directory = UnitDirectory::open()?;
+            gc::collect_pod(&pod, &unit_directory, &bus)?;
+            unit_directory.remove_root_slice()?;
+            bus.reload()?;
+            Ok(0)
+        }
+        Entrypoint::Stop { force } => {
+            stop::stop(&pod.units, &BlockingBus::connect()?, force)?;
+            Ok(0)
+        }
+    }
+}
+
+fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
+    let mode = if detach {
+        // The pod outlives the caller's terminal and its signals.
+        rustix::process::setsid().context("cannot leave the caller's session")?;
+        Mode::Detached
+    } else {
+        Mode::Foreground
+    };
+    let code = run::run(pod, mode);
+    if rm && let Err(error) = retire::retire(pod) {
+        log::error!("cannot remove the pod: {error:#}; skim gc will try again");
+    }
+    code
+}

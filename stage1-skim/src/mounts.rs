@@ -1,0 +1,119 @@
+//! Mounts at and beneath a directory: found, and taken away.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+
+/// Unmounts everything at and beneath `directory`, the last mount first.
+///
+/// # Errors
+/// Where a mount is in use: the message names the processes that use it.
+pub fn unmount_beneath(directory: &Path) -> Result<()> {
+    let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
+    for target in beneath(&table, directory).iter().rev() {
+        match unmount(target, UnmountFlags::NOFOLLOW) {
+            Ok(()) => (),
+            Err(Errno::BUSY) => {
+                let users = users_of(target)?;
+                bail!(
+                    "{} is in use by {users}: stop them and try again",
+                    target.display()
+                );
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot unmount {}", target.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mount points at and beneath `directory` in a mount table (proc_pid_mountinfo(5)), in the
+/// order in which they were mounted. Pure.
+pub fn beneath(table: &[u8], directory: &Path) -> Vec<PathBuf> {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescape)
+        .filter(|target| target.starts_with(directory))
+        .collect()
+}
+
+/// The kernel writes blank, tab, newline and backslash as three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = match rest {
+            [b'\\', digits @ ..] if digits.len() >= 3 => std::str::from_utf8(&digits[..3])
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 8).ok()),
+            _ => None,
+        };
+        path.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &rest[4..] } else { tail };
+    }
+    PathBuf::from(OsString::from_vec(path))
+}
+
+/// The processes that run, stand or have something open beneath `target`, for a message.
+fn users_of(target: &Path) -> Result<String> {
+    let mut users = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("cannot read /proc")? {
+        let process = entry?.path();
+        let Some(pid) = process.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if pid.bytes().all(|byte| byte.is_ascii_digit()) && uses(&process, target) {
+            // A process may end while it is looked at.
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            users.push(format!("{} (process {pid})", name.trim_end()));
+        }
+    }
+    if users.is_empty() {
+        return Ok("something that is no process of this mount namespace".to_string());
+    }
+    Ok(users.join(", "))
+}
+
+fn uses(process: &Path, target: &Path) -> bool {
+    let points_beneath =
+        |link: PathBuf| std::fs::read_link(link).is_ok_and(|path| path.starts_with(target));
+    ["exe", "cwd", "root"]
+        .iter()
+        .any(|link| points_beneath(process.join(link)))
+        || std::fs::read_dir(process.join("fd"))
+            .is_ok_and(|fds| fds.flatten().any(|fd| points_beneath(fd.path())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+        30 22 0:50 / /s/pods/a/rootfs rw - overlay overlay rw\n\
+        31 22 0:51 / /s/pods/ab/rootfs rw - overlay overlay rw\n\
+        32 30 0:52 / /s/pods/a/rootfs/x\\040y\\134 rw - tmpfs t rw\n";
+
+    #[test]
+    fn finds_what_is_beneath_and_nothing_beside() {
+        assert_eq!(
+            beneath(TABLE, Path::new("/s/pods/a")),
+            [
+                PathBuf::from("/s/pods/a/rootfs"),
+                PathBuf::from("/s/pods/a/rootfs/x y\\"),
+            ]
+        );
+        assert_eq!(beneath(TABLE, Path::new("/s/pods/b")), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn unescapes_only_octal() {
+        assert_eq!(unescape(b"a\\011b"), PathBuf::from("a\tb"));
+        assert_eq!(unescape(b"a\\9"), PathBuf::from("a\\9"));
+    }
+}

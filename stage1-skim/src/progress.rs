@@ -1,0 +1,284 @@
+//! How far each app of a pod has come, from what systemd says: pure.
+
+use crate::bus::ServiceState;
+use crate::names::EXIT_ERROR;
+
+/// `si_code` of a process that exited (sigaction(2)); others were ended by a signal.
+const CLD_EXITED: i32 = 1;
+
+/// How an app has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The app's exit code: its own, 128 + the signal that ended it, or none where it was never
+    /// started.
+    pub code: Option<u8>,
+    /// Whether systemd counts the end as a failure (systemd.service(5), `SuccessExitStatus=`).
+    pub failed: bool,
+    /// `Result=` of the service: success, exit-code, signal, timeout, protocol, …
+    pub result: String,
+}
+
+/// Where one app stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppState {
+    /// Its start job is queued or runs.
+    Starting,
+    /// It is up.
+    Up,
+    /// It has ended and nothing will start it again.
+    Ended(Ended),
+}
+
+/// The apps of one pod.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    apps: Vec<App>,
+    first_failure: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct App {
+    unit: String,
+    state: AppState,
+    /// The start job has ended, one way or the other.
+    started: bool,
+}
+
+impl Progress {
+    /// All apps are starting.
+    pub fn new(units: &[String]) -> Self {
+        let app = |unit: &String| App {
+            unit: unit.clone(),
+            state: AppState::Starting,
+            started: false,
+        };
+        Self {
+            apps: units.iter().map(app).collect(),
+            first_failure: None,
+        }
+    }
+
+    /// Takes in that the start job of `unit` has ended with `result`.
+    ///
+    /// A job that ends with anything but `done` and `failed` never got to start the app: one
+    /// that it requires failed, or the pod was stopped before.
+    pub fn job_removed(&mut self, unit: &str, result: &str) {
+        let Some(index) = self.index(unit) else {
+            return;
+        };
+        if self.apps[index].started {
+            return;
+        }
+        self.apps[index].started = true;
+        if !matches!(result, "done" | "failed") {
+            self.end(
+                index,
+                Ended {
+                    code: None,
+                    failed: result == "dependency",
+                    result: result.to_string(),
+                },
+            );
+        }
+    }
+
+    /// Takes in what systemd knows of `unit` now.
+    pub fn observe(&mut self, unit: &str, service: &ServiceState) {
+        let Some(index) = self.index(unit) else {
+            return;
+        };
+        let app = &mut self.apps[index];
+        match service.active.as_str() {
+            // A job is queued, as in a restart by hand: it is not over.
+            "inactive" | "failed" if service.has_job => (),
+            // Before the start job ran.
+            "inactive" if !app.started => (),
+            "inactive" | "failed" => {
+                app.started = true;
+                if !matches!(app.state, AppState::Ended(_)) {
+                    self.end(index, ended(service));
+                }
+            }
+            "active" | "reloading" => {
+                app.started = true;
+                app.state = AppState::Up;
+            }
+            _ if app.started && matches!(app.state, AppState::Ended(_)) => {
+                app.state = AppState::Starting;
+            }
+            _ => (),
+        }
+    }
+
+    /// Whether every app is up, or has been and has ended well.
+    pub fn is_ready(&self) -> bool {
+        self.apps.iter().all(|app| match &app.state {
+            AppState::Starting => false,
+            AppState::Up => true,
+            AppState::Ended(ended) => !ended.failed,
+        })
+    }
+
+    /// Whether an app has failed, or could not start because another one failed.
+    pub fn has_failed(&self) -> bool {
+        self.apps
+            .iter()
+            .any(|app| matches!(&app.state, AppState::Ended(ended) if ended.failed))
+    }
+
+    /// Whether every app has ended.
+    pub fn all_ended(&self) -> bool {
+        self.apps
+            .iter()
+            .all(|app| matches!(app.state, AppState::Ended(_)))
+    }
+
+    /// The app that failed first: its unit, and how.
+    pub fn first_failure(&self) -> Option<(&str, &Ended)> {
+        let app = &self.apps[self.first_failure?];
+        match &app.state {
+            AppState::Ended(ended) => Some((&app.unit, ended)),
+            _ => None,
+        }
+    }
+
+    /// The exit codes of the apps that have ended, by unit.
+    pub fn codes(&self) -> impl Iterator<Item = (&str, u8)> {
+        self.apps.iter().filter_map(|app| match &app.state {
+            AppState::Ended(ended) => Some((app.unit.as_str(), ended.code?)),
+            _ => None,
+        })
+    }
+
+    /// The units that have no start job and never had one, as far as is known.
+    pub fn not_started(&self) -> impl Iterator<Item = &str> {
+        let waiting = self.apps.iter().filter(|app| !app.started);
+        waiting.map(|app| app.unit.as_str())
+    }
+
+    /// The pod's exit code: that of the app that failed first, 0 if none did.
+    pub fn code(&self) -> u8 {
+        match self.first_failure() {
+            None if self.has_failed() => EXIT_ERROR,
+            None => 0,
+            // Failed and yet no code of its own: it never ran, or left with 0 before it was
+            // ready.
+            Some((_, ended)) => ended.code.filter(|code| *code != 0).unwrap_or(EXIT_ERROR),
+        }
+    }
+
+    fn index(&self, unit: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.unit == unit)
+    }
+
+    fn end(&mut self, index: usize, ended: Ended) {
+        // An app that could not start because another failed is not the cause.
+        if ended.failed && ended.result != "dependency" && self.first_failure.is_none() {
+            self.first_failure = Some(index);
+        }
+        self.apps[index].state = AppState::Ended(ended);
+    }
+}
+
+fn ended(service: &ServiceState) -> Ended {
+    let code = match service.main_code {
+        0 => None,
+        CLD_EXITED => Some(u8::try_from(service.main_status).unwrap_or(u8::MAX)),
+        _ => Some(128u8.saturating_add(u8::try_from(service.main_status).unwrap_or(127))),
+    };
+    Ended {
+        code,
+        failed: service.active == "failed" || service.result != "success",
+        result: service.result.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(active: &str, result: &str, main_code: i32, main_status: i32) -> ServiceState {
+        ServiceState {
+            active: active.into(),
+            has_job: false,
+            result: result.into(),
+            main_code,
+            main_status,
+            main_pid: 1,
+        }
+    }
+
+    fn two() -> Progress {
+        Progress::new(&["a".to_string(), "b".to_string()])
+    }
+
+    #[test]
+    fn clean_exits_leave_the_others_running() {
+        let mut pod = two();
+        pod.job_removed("a", "done");
+        pod.observe("a", &service("active", "success", 0, 0));
+        pod.job_removed("b", "done");
+        pod.observe("b", &service("active", "success", 0, 0));
+        pod.observe("a", &service("inactive", "success", CLD_EXITED, 0));
+        assert!(pod.is_ready() && !pod.all_ended());
+        pod.observe("b", &service("inactive", "success", 2, 15));
+        assert!(pod.all_ended());
+        assert_eq!(pod.code(), 0);
+        assert_eq!(pod.codes().collect::<Vec<_>>(), [("a", 0), ("b", 143)]);
+    }
+
+    #[test]
+    fn the_first_failure_gives_the_code() {
+        let mut pod = two();
+        pod.job_removed("a", "done");
+        pod.job_removed("b", "done");
+        pod.observe("b", &service("failed", "exit-code", CLD_EXITED, 5));
+        pod.observe("a", &service("failed", "signal", 2, 9));
+        assert_eq!(pod.code(), 5);
+        assert_eq!(pod.first_failure().unwrap().0, "b");
+    }
+
+    #[test]
+    fn what_could_not_start_is_not_the_cause() {
+        let mut pod = two();
+        pod.job_removed("b", "dependency");
+        pod.job_removed("a", "failed");
+        pod.observe("a", &service("failed", "exit-code", CLD_EXITED, 203));
+        assert!(pod.all_ended());
+        assert_eq!(pod.code(), 203);
+        assert!(pod.has_failed() && !pod.is_ready());
+        assert_eq!(pod.codes().collect::<Vec<_>>(), [("a", 203)]);
+    }
+
+    #[test]
+    fn a_failure_without_a_code_is_still_one() {
+        let mut pod = Progress::new(&["a".to_string()]);
+        pod.job_removed("a", "failed");
+        pod.observe("a", &service("failed", "protocol", CLD_EXITED, 0));
+        assert_eq!(pod.code(), EXIT_ERROR);
+    }
+
+    #[test]
+    fn restarts_are_not_the_end() {
+        let mut pod = Progress::new(&["a".to_string()]);
+        pod.job_removed("a", "done");
+        pod.observe("a", &service("activating", "signal", 2, 9));
+        assert!(!pod.all_ended() && !pod.is_ready() && !pod.has_failed());
+        let mut queued = service("inactive", "success", CLD_EXITED, 0);
+        queued.has_job = true;
+        pod.observe("a", &queued);
+        assert!(!pod.all_ended());
+        pod.observe("a", &service("inactive", "success", CLD_EXITED, 0));
+        assert!(pod.all_ended());
+        pod.observe("a", &service("active", "success", 0, 0));
+        assert!(!pod.all_ended());
+    }
+
+    #[test]
+    fn inactive_before_the_start_job_is_not_the_end() {
+        let mut pod = Progress::new(&["a".to_string()]);
+        pod.observe("a", &service("inactive", "success", 0, 0));
+        assert!(!pod.all_ended() && !pod.is_ready());
+        assert_eq!(pod.not_started().collect::<Vec<_>>(), ["a"]);
+    }
+}

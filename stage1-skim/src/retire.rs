@@ -1,0 +1,40 @@
+//! What `--rm` asks of the holder: to take its own pod away when it has exited.
+
+use std::fs::File;
+
+use anyhow::{Context, Result};
+
+use crate::bus::{BlockingBus, Scope};
+use crate::gc;
+use crate::pod_dir::PodDir;
+use crate::remove;
+use crate::systemd::Systemd;
+use crate::write::UnitDirectory;
+
+/// Removes the pod that this process has held, its directory included.
+///
+/// The process leaves the pod's slice first, as whoever stops a slice from within stops itself.
+///
+/// # Errors
+/// As [`gc::collect`]; what is left then is for `skim gc`.
+pub fn retire(pod: &PodDir) -> Result<()> {
+    let bus = BlockingBus::connect()?;
+    let scope = pod.units.removal_scope();
+    bus.start_scope(&Scope {
+        name: &scope,
+        description: &format!("removal of skim pod {}", pod.plan.uuid),
+        slice: "system.slice",
+        pid: std::process::id(),
+        wants: &[],
+    })?;
+    let unit_directory = UnitDirectory::open()?;
+    gc::collect_pod(pod, &unit_directory, &bus)?;
+    unit_directory.remove_root_slice()?;
+    bus.reload()?;
+    let (Some(parent), Some(name)) = (pod.path.parent(), pod.path.file_name()) else {
+        return Ok(());
+    };
+    let parent = File::open(parent).with_context(|| format!("cannot open {}", parent.display()))?;
+    std::env::set_current_dir("/").context("cannot leave the pod's directory")?;
+    remove::remove_tree(std::os::fd::AsFd::as_fd(&parent), name)
+}

@@ -1,0 +1,153 @@
+//! From a pod's plan to its unit files: pure.
+
+use anyhow::{Context, Result};
+
+use crate::escape;
+use crate::names::{PodUnits, ROOT_SLICE};
+use crate::pod::{AppPlan, PodPlan};
+use crate::unit::{self, Setting};
+
+/// A unit file: its name, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitFile {
+    /// The unit's name, which is the file's.
+    pub name: String,
+    /// The file's whole text.
+    pub text: String,
+}
+
+/// The unit files of a pod: its slice, and a service for each app.
+///
+/// # Errors
+/// Where a value of the plan cannot be expressed in a unit file; the message names the app and
+/// the value.
+pub fn units(plan: &PodPlan) -> Result<Vec<UnitFile>> {
+    let names = PodUnits::new(&plan.uuid);
+    let mut files = vec![slice(
+        &names.slice(),
+        &format!("skim pod {}", escape::text(&plan.uuid)),
+    )];
+    for app in &plan.apps {
+        let text = service(plan, app, &names).with_context(|| format!("app {}", app.name))?;
+        files.push(UnitFile {
+            name: names.service(&app.name),
+            text,
+        });
+    }
+    Ok(files)
+}
+
+/// The slice above all pods' slices, for a host that has none installed.
+pub fn root_slice() -> UnitFile {
+    slice(ROOT_SLICE, "skim pods")
+}
+
+/// A slice that goes when nothing in it is left: one that a scope merely pulled in would stay
+/// active for ever, and a process inside that stops it kills itself.
+fn slice(name: &str, description: &str) -> UnitFile {
+    let settings = [
+        Setting::unit("Description", description),
+        Setting::unit("StopWhenUnneeded", "yes"),
+    ];
+    UnitFile {
+        name: name.to_string(),
+        text: unit::render(&[], &settings),
+    }
+}
+
+fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<String> {
+    let mut settings = dependencies(plan, app, names);
+    settings.extend(execution(plan, app, names)?);
+    let mut text = unit::render(&[], &settings);
+    for (origin, settings) in [
+        ("from the image's skim.dropin", &app.image_settings),
+        ("from --property", &app.user_settings),
+    ] {
+        if !settings.is_empty() {
+            text.push('\n');
+            text.push_str(&unit::render(&[origin], settings));
+        }
+    }
+    Ok(text)
+}
+
+/// `[Unit]`: the app lives no longer than its pod's scope (`BindsTo=`), and starts after the
+/// apps that it requires. `Requires=`, not `BindsTo=`, between apps: else an app would be
+/// stopped whenever one that it requires restarts by itself.
+fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting> {
+    let description = format!(
+        "{} of skim pod {} ({})",
+        app.name, plan.uuid, app.image.name
+    );
+    let mut settings = vec![
+        Setting::unit("Description", escape::text(&description)),
+        Setting::unit("CollectMode", "inactive-or-failed"),
+        Setting::unit("BindsTo", names.scope()),
+        Setting::unit("After", names.scope()),
+    ];
+    for required in &app.requires {
+        settings.push(Setting::unit("Requires", names.service(required)));
+        settings.push(Setting::unit("After", names.service(required)));
+    }
+    settings
+}
+
+/// `[Service]`: what runs, where, and as whom.
+fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Setting>> {
+    let kind = if app.notify { "notify" } else { "exec" };
+    let mut settings = vec![
+        Setting::service("Type", kind),
+        Setting::service("Slice", names.slice()),
+        Setting::service("SyslogIdentifier", escape::text(&app.name)),
+        Setting::service("LogExtraFields", log_fields(plan, app)?),
+    ];
+    let directory = escape::path(&app.working_directory)
+        .with_context(|| format!("working directory {:?}", app.working_directory))?;
+    settings.push(Setting::service("WorkingDirectory", directory));
+    settings.extend(credentials(app));
+    for variable in &app.environment {
+        let line = escape::environment(&variable.name, &variable.value)
+            .with_context(|| format!("environment variable {:?}", variable.name))?;
+        settings.push(Setting::service("Environment", line));
+    }
+    for (key, command, full_privileges) in [
+        ("ExecStartPre", app.pre_start.as_ref(), true),
+        ("ExecStart", Some(&app.exec), false),
+        ("ExecStopPost", app.post_stop.as_ref(), true),
+    ] {
+        if let Some(command) = command {
+            let line = escape::command_line(&command.path, &command.argv, full_privileges)
+                .with_context(|| format!("cannot run {:?}", command.path))?;
+            settings.push(Setting::service(key, line));
+        }
+    }
+    Ok(settings)
+}
+
+/// `User=` and its like, by number. Root without further groups is what a service is anyway.
+fn credentials(app: &AppPlan) -> Vec<Setting> {
+    let who = &app.credentials;
+    let mut settings = Vec::new();
+    if (who.uid, who.gid) != (0, 0) {
+        settings.push(Setting::service("User", who.uid.to_string()));
+        settings.push(Setting::service("Group", who.gid.to_string()));
+    }
+    if !who.supplementary_gids.is_empty() {
+        let gids: Vec<_> = who.supplementary_gids.iter().map(u32::to_string).collect();
+        settings.push(Setting::service("SupplementaryGroups", gids.join(" ")));
+    }
+    settings
+}
+
+fn log_fields(plan: &PodPlan, app: &AppPlan) -> Result<String> {
+    let fields = [
+        ("SKIM_POD_UUID", &plan.uuid),
+        ("SKIM_APP", &app.name),
+        ("SKIM_IMAGE", &app.image.id),
+    ];
+    let words: Result<Vec<_>, _> = fields
+        .iter()
+        .map(|(name, value)| escape::quoted(&format!("{name}={value}")))
+        .collect();
+    Ok(words?.join(" "))
+}

@@ -1,0 +1,217 @@
+//! Unit files on disk: written whole, seen at once, removable.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{flock, futimens, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::names::{ROOT_SLICE, UNIT_DIRECTORY};
+use crate::units::{UnitFile, root_slice};
+
+/// Directories where a package or the operator may have put a `skim.slice` of their own.
+const UNIT_PATH: &[&str] = &[
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// The directory of transient unit files, opened.
+pub struct UnitDirectory {
+    directory: File,
+}
+
+impl UnitDirectory {
+    /// Opens systemd's directory of transient units.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn open() -> Result<Self> {
+        Self::at(Path::new(UNIT_DIRECTORY))
+    }
+
+    /// Opens the directory `path` as one of unit files.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn at(path: &Path) -> Result<Self> {
+        let directory =
+            File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { directory })
+    }
+
+    /// Keeps [`UnitDirectory::remove_root_slice`] of others out until this is dropped.
+    ///
+    /// # Errors
+    /// Where the file system has no locks.
+    pub fn lock_shared(&self) -> Result<()> {
+        flock(&self.directory, FlockOperation::LockShared).context("cannot lock the unit files")
+    }
+
+    /// Writes the files; where one fails, those written before it are removed again.
+    ///
+    /// # Errors
+    /// Where the file system refuses; the message names the file.
+    pub fn write(&self, files: &[UnitFile]) -> Result<()> {
+        for (index, file) in files.iter().enumerate() {
+            if let Err(error) = self.write_one(file) {
+                let written: Vec<_> = files[..index].iter().map(|f| f.name.clone()).collect();
+                self.remove(&written)?;
+                return Err(error)
+                    .with_context(|| format!("cannot write {UNIT_DIRECTORY}/{}", file.name));
+            }
+        }
+        self.touch()
+    }
+
+    /// Writes [`ROOT_SLICE`] unless the host has one.
+    ///
+    /// # Errors
+    /// As [`UnitDirectory::write`].
+    pub fn write_root_slice(&self) -> Result<()> {
+        let exists = |directory: &&str| Path::new(directory).join(ROOT_SLICE).exists();
+        if UNIT_PATH.iter().any(|directory| exists(&directory)) || self.exists(ROOT_SLICE) {
+            return Ok(());
+        }
+        self.write(&[root_slice()])
+    }
+
+    /// Removes [`ROOT_SLICE`] again if no pod's slice is left. It goes from systemd by itself.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn remove_root_slice(&self) -> Result<()> {
+        flock(&self.directory, FlockOperation::LockExclusive)
+            .context("cannot lock the unit files")?;
+        for entry in rustix::fs::Dir::read_from(&self.directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("skim-") && name.ends_with(".slice") {
+                return Ok(());
+            }
+        }
+        self.remove(&[ROOT_SLICE.to_string()])
+    }
+
+    /// Removes the files of these names; one that is missing is removed.
+    ///
+    /// # Errors
+    /// Where the file system refuses; the message names the file.
+    pub fn remove(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            match unlinkat(&self.directory, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => (),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot remove {UNIT_DIRECTORY}/{name}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    fn write_one(&self, file: &UnitFile) -> Result<()> {
+        let aside = format!(".{}.new", file.name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let descriptor = openat(&self.directory, &aside, flags | OFlags::NOFOLLOW, mode)?;
+        let written = File::from(descriptor)
+            .write_all(file.text.as_bytes())
+            .map_err(anyhow::Error::from)
+            .and_then(|()| {
+                Ok(renameat(
+                    &self.directory,
+                    &aside,
+                    &self.directory,
+                    &file.name,
+                )?)
+            });
+        if written.is_err() {
+            self.remove(&[aside])?;
+        }
+        written
+    }
+
+    /// systemd looks for new unit files only when the directory's mtime is another than when it
+    /// looked last. The kernel's own stamps are as coarse as its timer tick, so two pods started
+    /// within one tick could hide the second one's units; a stamp in nanoseconds cannot.
+    fn touch(&self) -> Result<()> {
+        let now = clock_gettime(ClockId::Realtime);
+        let stamp = Timespec {
+            tv_sec: now.tv_sec,
+            tv_nsec: now.tv_nsec,
+        };
+        let times = Timestamps {
+            last_access: stamp,
+            last_modification: stamp,
+        };
+        futimens(&self.directory, &times).context("cannot stamp the unit files' directory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn file(name: &str, text: &str) -> UnitFile {
+        UnitFile {
+            name: name.into(),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn writes_and_removes_whole_files() {
+        let root = tempfile::tempdir().unwrap();
+        let units = UnitDirectory::at(root.path()).unwrap();
+        units
+            .write(&[file("a.service", "x\n"), file("b.slice", "y\n")])
+            .unwrap();
+        let names = || {
+            let mut names: Vec<_> = std::fs::read_dir(root.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(), ["a.service", "b.slice"]);
+        let gone = ["a.service".to_string(), "never.service".to_string()];
+        units.remove(&gone).unwrap();
+        assert_eq!(names(), ["b.slice"]);
+    }
+
+    #[test]
+    fn a_failed_write_takes_the_others_back() {
+        let root = tempfile::tempdir().unwrap();
+        let units = UnitDirectory::at(root.path()).unwrap();
+        std::fs::create_dir(root.path().join("b.service")).unwrap();
+        let files = [file("a.service", "x\n"), file("b.service", "y\n")];
+        let error = units.write(&files).unwrap_err();
+        assert!(format!("{error:#}").contains("b.service"), "{error:#}");
+        assert!(!root.path().join("a.service").exists());
+        assert!(!root.path().join(".b.service.new").exists());
+    }
+
+    #[test]
+    fn every_write_gives_the_directory_a_new_stamp() {
+        let root = tempfile::tempdir().unwrap();
+        let units = UnitDirectory::at(root.path()).unwrap();
+        let mut stamps = std::collections::HashSet::new();
+        for n in 0..50 {
+            units.write(&[file(&format!("{n}.service"), "")]).unwrap();
+            let meta = std::fs::metadata(root.path()).unwrap();
+            assert!(stamps.insert((meta.mtime(), meta.mtime_nsec())), "{n}");
+        }
+    }
+}
