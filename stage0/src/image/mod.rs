@@ -8,7 +8,7 @@
 //! - [`unpack`]: entries become files beneath a directory descriptor
 //! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
 
-//aci
+pub mod aci;
 pub mod archive;
 pub mod id;
 pub mod limits;
@@ -16,4 +16,4 @@ pub mod manifest;
 pub mod name;
 pub mod reference;
 pub mod relocate;
-//unpack
+pub mod unpack;
