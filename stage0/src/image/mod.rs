@@ -1,1 +1,19 @@
 //! Images: from an archive to a relocated tree in the store.
+//!
+//! - [`reference`]: what a user may call an image by
+//! - [`id`], [`name`]: image IDs, AC Identifiers and AC Names
+//! - [`manifest`]: the appc image manifest
+//! - [`archive`]: a tar stream as bounded entries, its digest taken on the way
+//! - [`aci`]: the rules of an appc image, applied to such a stream
+//! - [`unpack`]: entries become files beneath a directory descriptor
+//! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
+
+pub mod aci;
+pub mod archive;
+pub mod id;
+pub mod limits;
+pub mod manifest;
+pub mod name;
+pub mod reference;
+pub mod relocate;
+pub mod unpack;

@@ -1,0 +1,158 @@
+//! The appc image manifest: what an image says of itself.
+
+mod app;
+mod fields;
+mod metadata;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+pub use self::app::{
+    App, EnvironmentVariable, Isolator, MountPoint, Port, is_variable_name,
+};
+pub use self::metadata::{Pair, host_arch};
+
+use self::fields::Fields;
+use super::name::{check_identifier, sanitize};
+
+/// An image manifest that has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageManifest {
+    /// The image's name, an AC Identifier.
+    pub name: String,
+    /// Labels, names unique.
+    pub labels: Vec<Pair>,
+    /// What the image runs, where it says so.
+    pub app: Option<App>,
+    /// Annotations, names unique.
+    pub annotations: Vec<Pair>,
+    /// Images that this one builds upon.
+    pub dependencies: Vec<Dependency>,
+    /// The paths that alone are to be there; empty means all.
+    pub path_whitelist: Vec<String>,
+}
+
+/// An image that another one builds upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// Its name, an AC Identifier.
+    pub image_name: String,
+    /// Its ID, where it must be that very image.
+    pub image_id: Option<String>,
+    /// Labels that it must have.
+    pub labels: Vec<Pair>,
+    /// Its size in bytes, where given.
+    pub size: Option<u64>,
+}
+
+impl ImageManifest {
+    /// Parses and checks a manifest.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let value: Value =
+            serde_json::from_slice(json).context("the image manifest is not valid JSON")?;
+        Self::from_value(&value).context("the image manifest is not valid")
+    }
+
+    fn from_value(value: &Value) -> Result<Self> {
+        let fields = Fields::new("", value)
+            .map_err(|_| anyhow::anyhow!("it is not a JSON object"))?;
+        check_kind(&fields)?;
+        let name = fields.required("name")?;
+        check_identifier(&name).context("name")?;
+        let labels = metadata::pairs(&fields, "labels")?;
+        metadata::check_labels(&labels)?;
+        let annotations = metadata::pairs(&fields, "annotations")?;
+        metadata::check_annotations(&annotations)?;
+        let app = fields.object("app")?.map(|app| App::parse(&app));
+        Ok(Self {
+            name,
+            labels,
+            app: app.transpose()?,
+            annotations,
+            dependencies: dependencies(&fields)?,
+            path_whitelist: fields.strings("pathWhitelist")?,
+        })
+    }
+
+    /// Checks that the image can be run whole on a host of architecture `host_arch`.
+    pub fn check_supported(&self, host_arch: &str) -> Result<()> {
+        metadata::check_platform(&self.labels, host_arch)?;
+        if let Some(dependency) = self.dependencies.first() {
+            bail!(
+                "image dependencies are not supported yet, and this image depends on {:?}: build it as one image",
+                dependency.image_name
+            );
+        }
+        ensure!(
+            self.path_whitelist.is_empty(),
+            "a pathWhitelist is not supported yet, and this image has one: build it without"
+        );
+        Ok(())
+    }
+
+    /// The value of a label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        metadata::value(&self.labels, name)
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        metadata::value(&self.annotations, name)
+    }
+
+    /// The value of the label `version`.
+    pub fn version(&self) -> Option<&str> {
+        self.label("version")
+    }
+
+    /// The name of an app that runs from this image, where the user gives none.
+    pub fn default_app_name(&self) -> Option<String> {
+        sanitize(&self.name)
+    }
+}
+
+/// Checks that this is an image manifest, of a version of the specification.
+fn check_kind(fields: &Fields<'_>) -> Result<()> {
+    match fields.string("acKind")?.as_deref() {
+        Some("ImageManifest") => (),
+        Some(kind) => bail!("bad ACKind: {kind:?} (must be \"ImageManifest\")"),
+        None => bail!("missing acKind (must be \"ImageManifest\")"),
+    }
+    let version = fields.required("acVersion")?;
+    let parsed = semver::Version::parse(&version)
+        .with_context(|| format!("acVersion: {version:?} is no semantic version"))?;
+    ensure!(
+        (parsed.major, parsed.minor, parsed.patch) != (0, 0, 0),
+        "acVersion: {version:?} is no version of the specification"
+    );
+    Ok(())
+}
+
+fn dependencies(fields: &Fields<'_>) -> Result<Vec<Dependency>> {
+    fields
+        .objects("dependencies")?
+        .iter()
+        .map(|dependency| {
+            let image_name = dependency.required("imageName")?;
+            check_identifier(&image_name).context(dependency.path_of("imageName"))?;
+            let image_id = dependency.string("imageID")?.filter(|id| !id.is_empty());
+            if let Some(id) = &image_id {
+                ensure!(
+                    id.starts_with(super::id::PREFIX),
+                    "{}: {id:?} is no image ID",
+                    dependency.path_of("imageID")
+                );
+            }
+            Ok(Dependency {
+                image_name,
+                image_id,
+                labels: metadata::pairs(dependency, "labels")?,
+                size: dependency.integer("size", 0..=u64::MAX)?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "manifest/tests.rs"]
+mod tests;
