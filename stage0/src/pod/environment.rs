@@ -1,0 +1,187 @@
+//! An app's environment: pure.
+
+use std::path::Path;
+
+use stage1_skim::pod::EnvVar;
+
+use super::user::User;
+
+/// Where the host's programs are, as systemd's own default (`DEFAULT_PATH`).
+const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What an app's environment is made of.
+pub struct Sources<'a> {
+    /// The app's name.
+    pub app: &'a str,
+    /// Where the app's rootfs is mounted.
+    pub rootfs: &'a Path,
+    /// Whom the app runs as.
+    pub user: &'a User,
+    /// Whether the image has the user's home directory.
+    pub has_home: bool,
+    /// The image's variables.
+    pub image: Vec<(String, String)>,
+    /// The user's (`--set-env`), a later one wins over an earlier one.
+    pub flags: Vec<(String, String)>,
+}
+
+/// The app's environment: the user's variables win over the image's, and those over skim's
+/// defaults.
+///
+/// `PATH` names the rootfs' directories first, then the same ones of the host, then the host's
+/// default: what the image lacks, such as iptables or modprobe, is the host's.
+pub fn compose(sources: &Sources<'_>) -> Vec<EnvVar> {
+    let mut environment: Vec<EnvVar> = defaults(sources)
+        .into_iter()
+        .map(|(name, value)| EnvVar {
+            name: name.to_string(),
+            value,
+            default: true,
+        })
+        .collect();
+    for (name, value) in sources.image.iter().chain(&sources.flags) {
+        let set = EnvVar {
+            name: name.clone(),
+            value: value.clone(),
+            default: false,
+        };
+        match environment.iter_mut().find(|known| known.name == *name) {
+            Some(known) => *known = set,
+            None => environment.push(set),
+        }
+    }
+    for variable in &mut environment {
+        if variable.name == "PATH" {
+            variable.value = search_path(sources.rootfs, &variable.value);
+        }
+    }
+    environment
+}
+
+/// As rkt's defaults; for an account of the image's `/etc/passwd` other than root, its own name
+/// and home.
+fn defaults(sources: &Sources<'_>) -> Vec<(&'static str, String)> {
+    let (mut name, mut home) = ("root".to_string(), "/root".to_string());
+    if let Some(account) = sources.user.account.as_ref().filter(|a| a.uid != 0) {
+        name = account.name.clone();
+        home = account.home.clone();
+        if sources.has_home {
+            home = beneath(sources.rootfs, &home);
+        }
+    }
+    vec![
+        ("PATH", HOST_PATH.to_string()),
+        ("SHELL", "/bin/sh".to_string()),
+        ("USER", name.clone()),
+        ("LOGNAME", name),
+        ("HOME", home),
+        ("AC_APP_NAME", sources.app.to_string()),
+        ("SKIM_ROOTFS", sources.rootfs.display().to_string()),
+    ]
+}
+
+fn search_path(rootfs: &Path, image: &str) -> String {
+    let inside = image
+        .split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .map(|directory| beneath(rootfs, directory));
+    let outside = image.split(':').chain(HOST_PATH.split(':'));
+    let mut directories: Vec<String> = Vec::new();
+    for directory in inside.chain(outside.map(str::to_string)) {
+        if !directory.is_empty() && !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    directories.join(":")
+}
+
+fn beneath(rootfs: &Path, path: &str) -> String {
+    format!("{}{}", rootfs.display(), path.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::user::Account;
+    use super::*;
+
+    fn user(uid: u32, name: &str, home: &str) -> User {
+        User {
+            uid,
+            account: Some(Account {
+                name: name.into(),
+                uid,
+                home: home.into(),
+            }),
+        }
+    }
+
+    fn sources<'a>(user: &'a User, image: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources<'a> {
+        let owned = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            pairs.map(|(n, v)| (n.to_string(), v.to_string())).collect()
+        };
+        Sources {
+            app: "web",
+            rootfs: Path::new("/r"),
+            user,
+            has_home: true,
+            image: owned(image),
+            flags: owned(flags),
+        }
+    }
+
+    fn value(environment: &[EnvVar], name: &str) -> String {
+        let found: Vec<_> = environment.iter().filter(|v| v.name == name).collect();
+        assert_eq!(found.len(), 1, "{name} stands once");
+        found[0].value.clone()
+    }
+
+    #[test]
+    fn defaults_are_root_s() {
+        let root = user(0, "toor", "/elsewhere");
+        let environment = compose(&sources(&root, &[], &[]));
+        for (name, expected) in [
+            ("USER", "root"),
+            ("LOGNAME", "root"),
+            ("HOME", "/root"),
+            ("SHELL", "/bin/sh"),
+            ("AC_APP_NAME", "web"),
+            ("SKIM_ROOTFS", "/r"),
+        ] {
+            assert_eq!(value(&environment, name), expected, "{name}");
+        }
+        assert!(value(&environment, "PATH").starts_with("/r/usr/local/sbin:/r/usr/local/bin:"));
+        assert!(value(&environment, "PATH").ends_with(":/usr/sbin:/usr/bin:/sbin:/bin"));
+        assert!(environment.iter().all(|variable| variable.default));
+    }
+
+    #[test]
+    fn an_account_of_the_image_has_its_own_home() {
+        let web = user(33, "www", "/var/www");
+        let environment = compose(&sources(&web, &[], &[]));
+        assert_eq!(value(&environment, "USER"), "www");
+        assert_eq!(value(&environment, "HOME"), "/r/var/www");
+    }
+
+    #[test]
+    fn flags_win_over_the_image_and_the_image_over_defaults() {
+        let root = user(0, "root", "/root");
+        let image = [("A", "image"), ("B", "image"), ("HOME", "/image")];
+        let flags = [("A", "flag"), ("A", "later")];
+        let environment = compose(&sources(&root, &image, &flags));
+        assert_eq!(value(&environment, "A"), "later");
+        assert_eq!(value(&environment, "B"), "image");
+        assert_eq!(value(&environment, "HOME"), "/image");
+        let set = environment.iter().filter(|variable| !variable.default);
+        assert_eq!(set.count(), 3);
+    }
+
+    #[test]
+    fn search_paths_name_the_rootfs_first() {
+        assert_eq!(
+            search_path(Path::new("/r"), "/opt/x/bin/:bin::/bin"),
+            "/r/opt/x/bin:/r/bin:/opt/x/bin/:bin:/bin:/usr/local/sbin:/usr/local/bin:\
+             /usr/sbin:/usr/bin:/sbin"
+        );
+    }
+}

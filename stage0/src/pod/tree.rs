@@ -1,0 +1,141 @@
+//! What a plan has to look up in an image's tree, every path resolved as if the tree were `/`.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// No file that is read out of an image for a plan is larger, in bytes.
+const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// An image's tree, opened.
+pub struct Tree {
+    root: OwnedFd,
+}
+
+impl Tree {
+    /// Opens the tree at `path`.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .with_context(|| format!("cannot open the image's tree {}", path.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The status of the file that `path` leads to within the tree, `None` where there is none.
+    ///
+    /// # Errors
+    /// Where the tree cannot be read.
+    pub fn stat(&self, path: &Path) -> Result<Option<Stat>> {
+        match self.resolve(path, OFlags::PATH)? {
+            Some(file) => Ok(Some(rustix::fs::fstat(&file)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Owner and group of `path` itself, a symbolic link not followed.
+    ///
+    /// # Errors
+    /// Where there is no such path.
+    pub fn owner(&self, path: &Path) -> Result<(u32, u32)> {
+        let name = path.file_name().unwrap_or(OsStr::new("."));
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let missing = || format!("unable to stat {} in the image", path.display());
+        let parent = self.resolve(parent, OFlags::PATH)?.with_context(missing)?;
+        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .with_context(missing)?;
+        Ok((stat.st_uid, stat.st_gid))
+    }
+
+    /// The text of a file, `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is larger than any such file is.
+    pub fn read(&self, path: &str) -> Result<Option<String>> {
+        // Without O_NONBLOCK the open would wait for a writer where the image has a fifo.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let Some(file) = self.resolve(Path::new(path), flags)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(FILE_MAX + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read {path} in the image"))?;
+        if bytes.len() as u64 > FILE_MAX {
+            bail!("{path} in the image is larger than {FILE_MAX} bytes");
+        }
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Whether `path` leads to a directory.
+    ///
+    /// # Errors
+    /// Where the tree cannot be read.
+    pub fn is_directory(&self, path: &Path) -> Result<bool> {
+        let stat = self.stat(path)?;
+        Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+    }
+
+    /// Whether `path` leads to a file that can be executed.
+    ///
+    /// # Errors
+    /// Where the tree cannot be read.
+    pub fn is_executable(&self, path: &Path) -> Result<bool> {
+        Ok(self.stat(path)?.is_some_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_mode & 0o111 != 0
+        }))
+    }
+
+    /// `path` without `.` and `..`. Where it holds a `..`, the links on the way are resolved
+    /// first, as the kernel does.
+    ///
+    /// # Errors
+    /// Where it leads nowhere.
+    pub fn plain(&self, path: &Path) -> Result<PathBuf> {
+        if path.components().any(|part| part == Component::ParentDir) {
+            let missing = || format!("{} is not in the image", path.display());
+            let file = self.resolve(path, OFlags::PATH)?.with_context(missing)?;
+            return self.name_of(&file);
+        }
+        Ok(path.components().collect())
+    }
+
+    /// The path in the image of an open file beneath the tree.
+    fn name_of(&self, file: &OwnedFd) -> Result<PathBuf> {
+        let link = |file: &OwnedFd| {
+            use std::os::fd::AsRawFd;
+            std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        };
+        let (root, path) = (link(&self.root)?, link(file)?);
+        let inside = path.strip_prefix(&root).context("a path left the image")?;
+        Ok(Path::new("/").join(inside))
+    }
+
+    fn resolve(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let path = if path.as_os_str().as_bytes().is_empty() {
+            Path::new("/")
+        } else {
+            path
+        };
+        let flags = flags | OFlags::CLOEXEC;
+        match rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot look up {} in the image", path.display()))
+            }
+        }
+    }
+}
