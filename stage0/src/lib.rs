@@ -1,3 +1,4 @@
 //! The `skim` command: images, the store, and the preparation of pods.
 
 pub mod image;
+pub mod store;

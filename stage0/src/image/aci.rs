@@ -53,7 +53,13 @@ pub fn unpack(input: impl Read, root: OwnedFd, limits: Limits) -> Result<Unpacke
         directories.has_root(),
         "missing rootfs: the archive has no entry for the directory \"rootfs\""
     );
-    Ok(Unpacked { digest, manifest, manifest_json, left_out, directories })
+    Ok(Unpacked {
+        digest,
+        manifest,
+        manifest_json,
+        left_out,
+        directories,
+    })
 }
 
 /// Unpacks an entry at or beneath `rootfs`.
@@ -89,7 +95,10 @@ fn read_manifest<R: Read>(
         anyhow::bail!("the manifest is no regular file");
     };
     let most = limits.manifest;
-    ensure!(*size <= most, "the manifest has {size} bytes; at most {most} are read");
+    ensure!(
+        *size <= most,
+        "the manifest has {size} bytes; at most {most} are read"
+    );
     let whole = segments.iter().map(|segment| segment.length).sum::<u64>() == *size;
     ensure!(whole, "the manifest is a sparse file");
     let mut json = vec![0; usize::try_from(*size)?];

@@ -84,7 +84,9 @@ impl IdPrefix {
         );
         ensure!(
             digits.len() <= DIGITS
-                && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+                && digits
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
             "{text:?} is no image ID: {PREFIX} is followed by up to {DIGITS} lower-case hexadecimal digits"
         );
         Ok(Self(text.to_owned()))
@@ -123,7 +125,15 @@ mod tests {
 
     #[test]
     fn prefixes_need_two_lower_case_digits() {
-        for text in ["", "sha512-", "sha512-a", "sha256-abcd", "sha512-AB", "sha512-xy", "sha512-ä"] {
+        for text in [
+            "",
+            "sha512-",
+            "sha512-a",
+            "sha256-abcd",
+            "sha512-AB",
+            "sha512-xy",
+            "sha512-ä",
+        ] {
             assert!(IdPrefix::parse(text).is_err(), "{text}");
         }
         assert!(IdPrefix::parse(&format!("sha512-{}", "a".repeat(129))).is_err());
@@ -137,7 +147,11 @@ mod tests {
         let id = ImageId::from_digest(&[0xab; 64]);
         let whole = IdPrefix::parse(id.as_str()).unwrap();
         assert!(whole.may_match_directory(id.directory()));
-        assert!(!IdPrefix::parse("sha512-00").unwrap().may_match_directory(id.directory()));
+        assert!(
+            !IdPrefix::parse("sha512-00")
+                .unwrap()
+                .may_match_directory(id.directory())
+        );
     }
 
     #[test]

@@ -7,9 +7,7 @@ mod metadata;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-pub use self::app::{
-    App, EnvironmentVariable, Isolator, MountPoint, Port, is_variable_name,
-};
+pub use self::app::{App, EnvironmentVariable, Isolator, MountPoint, Port, is_variable_name};
 pub use self::metadata::{Pair, host_arch};
 
 use self::fields::Fields;
@@ -54,8 +52,8 @@ impl ImageManifest {
     }
 
     fn from_value(value: &Value) -> Result<Self> {
-        let fields = Fields::new("", value)
-            .map_err(|_| anyhow::anyhow!("it is not a JSON object"))?;
+        let fields =
+            Fields::new("", value).map_err(|_| anyhow::anyhow!("it is not a JSON object"))?;
         check_kind(&fields)?;
         let name = fields.required("name")?;
         check_identifier(&name).context("name")?;

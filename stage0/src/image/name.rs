@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn sanitised() {
-        assert_eq!(sanitize("example.com/My_App.v2").as_deref(), Some("my-app-v2"));
+        assert_eq!(
+            sanitize("example.com/My_App.v2").as_deref(),
+            Some("my-app-v2")
+        );
         assert_eq!(sanitize("docker").as_deref(), Some("docker"));
         assert_eq!(sanitize("x/~~"), None);
         assert_eq!(sanitize(""), None);

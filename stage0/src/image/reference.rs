@@ -35,11 +35,18 @@ impl Reference {
     /// name, and the store falls back to the file where it holds no such image.
     pub fn parse(text: &str) -> Result<Self> {
         ensure!(!text.is_empty(), "an image reference cannot be empty");
-        ensure!(!text.contains('\0'), "an image reference cannot hold a zero byte");
+        ensure!(
+            !text.contains('\0'),
+            "an image reference cannot hold a zero byte"
+        );
         if let Some((scheme, _)) = text.split_once("://") {
-            bail!("cannot fetch {text:?}: {scheme}:// references are not supported; give a file, an image ID or an image name");
+            bail!(
+                "cannot fetch {text:?}: {scheme}:// references are not supported; give a file, an image ID or an image name"
+            );
         }
-        let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+        let is_path = ["/", "./", "../"]
+            .iter()
+            .any(|start| text.starts_with(start));
         if is_path || text.ends_with(".aci") {
             return Ok(Self::File(text.into()));
         }
@@ -66,7 +73,8 @@ impl NameReference {
         check_identifier(name)?;
         if let Some(version) = version {
             ensure!(
-                !version.is_empty() && !version.contains(|c: char| c.is_control() || "/,".contains(c)),
+                !version.is_empty()
+                    && !version.contains(|c: char| c.is_control() || "/,".contains(c)),
                 "{version:?} is no image version"
             );
         }
@@ -102,10 +110,20 @@ mod tests {
     #[test]
     fn files() {
         for text in [
-            "docker.aci", "/a", "./a", "../a", "example.com/a.aci", "Build/app", "a b/c",
-            "./sha512-ab", "dir/ä:ö",
+            "docker.aci",
+            "/a",
+            "./a",
+            "../a",
+            "example.com/a.aci",
+            "Build/app",
+            "a b/c",
+            "./sha512-ab",
+            "dir/ä:ö",
         ] {
-            assert_eq!(Reference::parse(text).unwrap(), Reference::File(text.into()));
+            assert_eq!(
+                Reference::parse(text).unwrap(),
+                Reference::File(text.into())
+            );
         }
     }
 
@@ -129,7 +147,15 @@ mod tests {
 
     #[test]
     fn nothing_else() {
-        for bad in ["", "Docker", "a:", "a\0b", "docker://busybox", "https://e.com/a.aci", "--exec"] {
+        for bad in [
+            "",
+            "Docker",
+            "a:",
+            "a\0b",
+            "docker://busybox",
+            "https://e.com/a.aci",
+            "--exec",
+        ] {
             let error = Reference::parse(bad).unwrap_err();
             assert!(!format!("{error:#}").contains('\n'), "{bad}");
         }

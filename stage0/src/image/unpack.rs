@@ -143,7 +143,10 @@ impl Unpacker {
 
     /// Makes one more name for a file that was unpacked before.
     fn link(&mut self, target: &[u8], parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
-        ensure!(!target.is_empty(), "a hard link to a directory is impossible");
+        ensure!(
+            !target.is_empty(),
+            "a hard link to a directory is impossible"
+        );
         let shown = target.escape_ascii();
         let (directory, file) = split(target);
         let from = directories::open(self.root.as_fd(), directory)
@@ -209,8 +212,7 @@ fn split(path: &[u8]) -> (&[u8], &OsStr) {
 }
 
 fn new_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<File> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(create)?;
     Ok(File::from(fd))
 }

@@ -47,7 +47,10 @@ pub fn check(header: &Header) -> Result<()> {
         .sum::<u32>()
         + 8 * u32::from(b' ');
     let stored = header.cksum().context("the checksum of a header")?;
-    ensure!(sum == stored, "a header's checksum is wrong: the archive is damaged");
+    ensure!(
+        sum == stored,
+        "a header's checksum is wrong: the archive is damaged"
+    );
     Ok(())
 }
 
@@ -60,7 +63,10 @@ pub fn decode(header: &Header, extensions: Extensions) -> Result<(Entry, u64)> {
         .unwrap_or_else(|| header.path_bytes().into_owned());
     let shown = name.escape_ascii().to_string();
     let context = || format!("the header of entry {shown:?}");
-    ensure!(!name.contains(&0), "entry {shown:?} has a zero byte in its name");
+    ensure!(
+        !name.contains(&0),
+        "entry {shown:?} has a zero byte in its name"
+    );
     let link = choose(extensions.long_link, pax.link_path, "link target")?
         .or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
     let stored = match pax.size {
@@ -72,8 +78,14 @@ pub fn decode(header: &Header, extensions: Extensions) -> Result<(Entry, u64)> {
         stored == 0 || matches!(kind, Kind::File { .. }),
         "entry {shown:?} has data, but is no file"
     );
-    let uid = pax.uid.map_or_else(|| header.uid(), Ok).with_context(context)?;
-    let gid = pax.gid.map_or_else(|| header.gid(), Ok).with_context(context)?;
+    let uid = pax
+        .uid
+        .map_or_else(|| header.uid(), Ok)
+        .with_context(context)?;
+    let gid = pax
+        .gid
+        .map_or_else(|| header.gid(), Ok)
+        .with_context(context)?;
     let metadata = Metadata {
         uid: owner(uid).with_context(context)?,
         gid: owner(gid).with_context(context)?,
@@ -88,7 +100,12 @@ pub fn decode(header: &Header, extensions: Extensions) -> Result<(Entry, u64)> {
         },
     };
     let xattrs = pax.xattrs;
-    let entry = Entry { name, kind, metadata, xattrs };
+    let entry = Entry {
+        name,
+        kind,
+        metadata,
+        xattrs,
+    };
     Ok((entry, stored))
 }
 
@@ -113,7 +130,10 @@ fn kind(entry_type: EntryType, stored: u64, link: Option<Vec<u8>>) -> Result<Kin
     Ok(match entry_type {
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File {
             size: stored,
-            segments: vec![Segment { offset: 0, length: stored }],
+            segments: vec![Segment {
+                offset: 0,
+                length: stored,
+            }],
         },
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink(target()?),

@@ -80,7 +80,9 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 /// Decimal digits, and nothing else, as a number.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+    plain
+        .then(|| std::str::from_utf8(digits).ok()?.parse().ok())
+        .flatten()
 }
 
 fn number(key: &[u8], value: &[u8]) -> Result<Option<u64>> {
@@ -88,7 +90,10 @@ fn number(key: &[u8], value: &[u8]) -> Result<Option<u64>> {
         return Ok(None);
     }
     let number = decimal(value).with_context(|| {
-        format!("the PAX record {:?} holds no number", key.escape_ascii().to_string())
+        format!(
+            "the PAX record {:?} holds no number",
+            key.escape_ascii().to_string()
+        )
     })?;
     Ok(Some(number))
 }
@@ -112,7 +117,12 @@ fn time(value: &[u8]) -> Result<Option<Timespec>> {
         if !fraction.is_empty() {
             let kept = &fraction[..fraction.len().min(9)];
             let scale = 10i64.pow(9 - u32::try_from(kept.len()).ok()?);
-            decimal(fraction.get(9..).filter(|cut| !cut.is_empty()).unwrap_or(b"0"))?;
+            decimal(
+                fraction
+                    .get(9..)
+                    .filter(|cut| !cut.is_empty())
+                    .unwrap_or(b"0"),
+            )?;
             nanoseconds = i64::try_from(decimal(kept)?).ok()? * scale;
         }
         Some(match (negative, nanoseconds) {
@@ -166,8 +176,17 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         for bad in [
-            &b"x"[..], b"5 a=b", b"7 a=b\n", b"6 =ab\n", b"-6 a=b\n", b"6 a=bc", b" 6 a=b\n",
-            b"99999999999999999999 a=b\n", b"2 a=b\n", b"0 a=b\n", b"\n",
+            &b"x"[..],
+            b"5 a=b",
+            b"7 a=b\n",
+            b"6 =ab\n",
+            b"-6 a=b\n",
+            b"6 a=bc",
+            b" 6 a=b\n",
+            b"99999999999999999999 a=b\n",
+            b"2 a=b\n",
+            b"0 a=b\n",
+            b"\n",
         ] {
             assert!(Pax::parse(bad).is_err(), "{}", bad.escape_ascii());
         }
@@ -179,20 +198,37 @@ mod tests {
 
     #[test]
     fn times() {
-        let parse = |text: &str| time(text.as_bytes()).unwrap().map(|t| (t.tv_sec, t.tv_nsec));
+        let parse = |text: &str| {
+            time(text.as_bytes())
+                .unwrap()
+                .map(|t| (t.tv_sec, t.tv_nsec))
+        };
         assert_eq!(parse("1700000000.25"), Some((1_700_000_000, 250_000_000)));
         assert_eq!(parse("-1.5"), Some((-2, 500_000_000)));
         assert_eq!(parse("-3"), Some((-3, 0)));
         assert_eq!(parse("1.0000000019"), Some((1, 1)));
         assert_eq!(parse(""), None);
-        for bad in ["x", ".", "1.x", "1.5.5", "--1", "99999999999999999999", "1.123456789x"] {
+        for bad in [
+            "x",
+            ".",
+            "1.x",
+            "1.5.5",
+            "--1",
+            "99999999999999999999",
+            "1.123456789x",
+        ] {
             assert!(time(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn last_record_counts_and_empty_means_none() {
-        let data = [write("size", b"1"), write("size", b"2"), write("path", b"a"), write("path", b"")];
+        let data = [
+            write("size", b"1"),
+            write("size", b"2"),
+            write("path", b"a"),
+            write("path", b""),
+        ];
         let pax = Pax::parse(&data.concat()).unwrap();
         assert_eq!((pax.size, pax.path), (Some(2), None));
     }

@@ -54,7 +54,10 @@ impl<R: Read> ArchiveReader<R> {
             self.skip()?;
             let header = self.header()?;
             if header::is_zero(&header) {
-                ensure!(extensions.is_empty(), "the archive ends in the middle of an entry");
+                ensure!(
+                    extensions.is_empty(),
+                    "the archive ends in the middle of an entry"
+                );
                 self.at_end = true;
                 break;
             }
@@ -69,7 +72,9 @@ impl<R: Read> ArchiveReader<R> {
 
     /// Reads data of the present entry; 0 at its end.
     pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         if most == 0 {
             return Ok(0);
         }
@@ -77,7 +82,10 @@ impl<R: Read> ArchiveReader<R> {
             .stream
             .read(&mut buffer[..most])
             .context("cannot read the archive")?;
-        ensure!(length > 0, "the archive is cut short in the middle of a file");
+        ensure!(
+            length > 0,
+            "the archive is cut short in the middle of a file"
+        );
         self.left -= length as u64;
         Ok(length)
     }
@@ -92,7 +100,10 @@ impl<R: Read> ArchiveReader<R> {
     fn count_entry(&mut self) -> Result<()> {
         self.entries += 1;
         let most = self.limits.entries;
-        ensure!(self.entries <= most, "the archive has more than {most} entries");
+        ensure!(
+            self.entries <= most,
+            "the archive has more than {most} entries"
+        );
         Ok(())
     }
 
@@ -112,9 +123,16 @@ impl<R: Read> ArchiveReader<R> {
             }
             _ => return Ok(false),
         };
-        ensure!(slot.is_none(), "an entry has two long names of the same kind");
+        ensure!(
+            slot.is_none(),
+            "an entry has two long names of the same kind"
+        );
         let mut name = self.extension_data(header)?;
-        name.truncate(name.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1));
+        name.truncate(
+            name.iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |at| at + 1),
+        );
         *slot = Some(name);
         Ok(true)
     }
@@ -143,7 +161,11 @@ impl<R: Read> ArchiveReader<R> {
         let (mut entry, stored) = header::decode(header, extensions)?;
         let most = self.limits.name;
         if entry.name.len() >= most {
-            bail!("an entry's name has {} bytes; at most {} are possible", entry.name.len(), most - 1);
+            bail!(
+                "an entry's name has {} bytes; at most {} are possible",
+                entry.name.len(),
+                most - 1
+            );
         }
         let shown = entry.name.escape_ascii().to_string();
         if let Kind::File { size, segments } = &mut entry.kind {

@@ -76,7 +76,12 @@ mod tests {
         let digest = stream.finish(&mut [0; 2]).unwrap();
         assert_eq!(digest.bytes, 3);
         // FIPS 180-2, appendix C.1.
-        assert!(digest.id.as_str().starts_with("sha512-ddaf35a193617abacc417349ae204131"));
+        assert!(
+            digest
+                .id
+                .as_str()
+                .starts_with("sha512-ddaf35a193617abacc417349ae204131")
+        );
     }
 
     #[test]

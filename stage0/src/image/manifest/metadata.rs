@@ -18,7 +18,15 @@ pub struct Pair {
 
 /// Architectures that an image for Linux may be for.
 const ARCHITECTURES: [&str; 10] = [
-    "amd64", "i386", "aarch64", "aarch64_be", "armv6l", "armv7l", "armv7b", "ppc64", "ppc64le",
+    "amd64",
+    "i386",
+    "aarch64",
+    "aarch64_be",
+    "armv6l",
+    "armv7l",
+    "armv7b",
+    "ppc64",
+    "ppc64le",
     "s390x",
 ];
 
@@ -30,7 +38,10 @@ pub fn pairs(fields: &Fields<'_>, key: &str) -> Result<Vec<Pair>> {
         let path = pair.path_of("name");
         let name = pair.required("name")?;
         check_identifier(&name).context(path.clone())?;
-        ensure!(names.insert(name.clone()), "{path}: {name:?} is given twice");
+        ensure!(
+            names.insert(name.clone()),
+            "{path}: {name:?} is given twice"
+        );
         let value = pair.string("value")?.unwrap_or_default();
         pairs.push(Pair { name, value });
     }
@@ -116,7 +127,9 @@ fn is_rfc3339(text: &str) -> bool {
     };
     let punctuation = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
     let fixed = number(0..4).is_some()
-        && punctuation.iter().all(|(at, c)| text.as_bytes().get(*at) == Some(c))
+        && punctuation
+            .iter()
+            .all(|(at, c)| text.as_bytes().get(*at) == Some(c))
         && in_range(5, 1..=12)
         && in_range(8, 1..=31)
         && in_range(11, 0..=23)
@@ -161,9 +174,18 @@ mod tests {
             assert!(is_rfc3339(good), "{good}");
         }
         for bad in [
-            "", "now", "2014-10-27", "2014-13-27T19:32:27Z", "2014-10-27T19:32:27",
-            "2014-10-27T24:32:27Z", "2014-10-27T19:32:27.Z", "2014-10-27T19:32:27+0700",
-            "2014-10-27 19:32:27Z", "ääääääääää", "2014-1ä27T19:32:27Z", "2014",
+            "",
+            "now",
+            "2014-10-27",
+            "2014-13-27T19:32:27Z",
+            "2014-10-27T19:32:27",
+            "2014-10-27T24:32:27Z",
+            "2014-10-27T19:32:27.Z",
+            "2014-10-27T19:32:27+0700",
+            "2014-10-27 19:32:27Z",
+            "ääääääääää",
+            "2014-1ä27T19:32:27Z",
+            "2014",
         ] {
             assert!(!is_rfc3339(bad), "{bad}");
         }

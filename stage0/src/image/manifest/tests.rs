@@ -37,7 +37,10 @@ fn whole_manifest() {
         "ports": [{"name": "web", "port": 80}, {"name": "many", "port": 65530, "count": 6, "protocol": "udp", "socketActivated": true}],
         "isolators": [{"name": "resource/memory", "value": {"limit": "1G"}}],
     }));
-    value["labels"].as_array_mut().unwrap().push(json!({"name": "version", "value": "1.2"}));
+    value["labels"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "version", "value": "1.2"}));
     value["annotations"] = json!([{"name": "skim.requires", "value": "containerd"},
         {"name": "created", "value": "2024-01-02T03:04:05Z"}]);
     let manifest = parse(&value).unwrap();
@@ -53,7 +56,10 @@ fn whole_manifest() {
     assert_eq!(app.pre_start.unwrap(), ["/pre"]);
     assert_eq!(app.post_stop.unwrap(), ["/post", "x"]);
     assert!(app.mount_points[0].read_only);
-    assert_eq!((app.ports[0].count, app.ports[0].protocol.as_deref()), (1, None));
+    assert_eq!(
+        (app.ports[0].count, app.ports[0].protocol.as_deref()),
+        (1, None)
+    );
     assert!(app.ports[1].socket_activated);
     assert_eq!(app.isolators[0].value["limit"], "1G");
 }
@@ -76,14 +82,42 @@ fn top_level_is_checked() {
         ("acVersion", json!(null), "acVersion"),
         ("name", json!("Bad"), "no AC Identifier"),
         ("name", json!(""), "name: missing"),
-        ("labels", json!([{"name": "name", "value": "x"}]), "is no label"),
-        ("labels", json!([{"name": "a"}, {"name": "a"}]), "given twice"),
+        (
+            "labels",
+            json!([{"name": "name", "value": "x"}]),
+            "is no label",
+        ),
+        (
+            "labels",
+            json!([{"name": "a"}, {"name": "a"}]),
+            "given twice",
+        ),
         ("labels", json!([{"value": "a"}]), "labels[0].name: missing"),
-        ("annotations", json!([{"name": "a"}, {"name": "a"}]), "given twice"),
-        ("annotations", json!([{"name": "created", "value": "today"}]), "RFC 3339"),
-        ("annotations", json!([{"name": "homepage", "value": "ftp://x"}]), "homepage"),
-        ("dependencies", json!([{}]), "dependencies[0].imageName: missing"),
-        ("dependencies", json!([{"imageName": "a", "imageID": "md5-1"}]), "no image ID"),
+        (
+            "annotations",
+            json!([{"name": "a"}, {"name": "a"}]),
+            "given twice",
+        ),
+        (
+            "annotations",
+            json!([{"name": "created", "value": "today"}]),
+            "RFC 3339",
+        ),
+        (
+            "annotations",
+            json!([{"name": "homepage", "value": "ftp://x"}]),
+            "homepage",
+        ),
+        (
+            "dependencies",
+            json!([{}]),
+            "dependencies[0].imageName: missing",
+        ),
+        (
+            "dependencies",
+            json!([{"imageName": "a", "imageID": "md5-1"}]),
+            "no image ID",
+        ),
         ("pathWhitelist", json!("x"), "not an array"),
         ("app", json!([]), "app: not an object"),
     ];
@@ -102,19 +136,52 @@ fn app_is_checked() {
         (json!({"group": ""}), "app.group: missing"),
         (json!({"exec": ["a\u{0}"]}), "zero byte"),
         (json!({"workingDirectory": "w"}), "not an absolute path"),
-        (json!({"supplementaryGIDs": [4294967295u32]}), "app.supplementaryGIDs[0]"),
-        (json!({"supplementaryGIDs": ["a"]}), "app.supplementaryGIDs[0]"),
-        (json!({"environment": [{"name": "1A"}]}), "no name of an environment variable"),
-        (json!({"environment": [{"name": "A"}, {"name": "A"}]}), "set twice"),
-        (json!({"eventHandlers": [{"name": "mid", "exec": ["/x"]}]}), "pre-start"),
-        (json!({"eventHandlers": [{"name": "pre-start", "exec": []}]}), "exec: empty"),
-        (json!({"eventHandlers": [{"name": "pre-start", "exec": ["a"]}, {"name": "pre-start", "exec": ["a"]}]}), "given twice"),
-        (json!({"mountPoints": [{"name": "A", "path": "/x"}]}), "no AC Name"),
+        (
+            json!({"supplementaryGIDs": [4294967295u32]}),
+            "app.supplementaryGIDs[0]",
+        ),
+        (
+            json!({"supplementaryGIDs": ["a"]}),
+            "app.supplementaryGIDs[0]",
+        ),
+        (
+            json!({"environment": [{"name": "1A"}]}),
+            "no name of an environment variable",
+        ),
+        (
+            json!({"environment": [{"name": "A"}, {"name": "A"}]}),
+            "set twice",
+        ),
+        (
+            json!({"eventHandlers": [{"name": "mid", "exec": ["/x"]}]}),
+            "pre-start",
+        ),
+        (
+            json!({"eventHandlers": [{"name": "pre-start", "exec": []}]}),
+            "exec: empty",
+        ),
+        (
+            json!({"eventHandlers": [{"name": "pre-start", "exec": ["a"]}, {"name": "pre-start", "exec": ["a"]}]}),
+            "given twice",
+        ),
+        (
+            json!({"mountPoints": [{"name": "A", "path": "/x"}]}),
+            "no AC Name",
+        ),
         (json!({"mountPoints": [{"name": "a"}]}), "path: missing"),
-        (json!({"ports": [{"name": "a", "port": 0}]}), "port: not an integer"),
-        (json!({"ports": [{"name": "a", "port": 65536}]}), "port: not an integer"),
+        (
+            json!({"ports": [{"name": "a", "port": 0}]}),
+            "port: not an integer",
+        ),
+        (
+            json!({"ports": [{"name": "a", "port": 65536}]}),
+            "port: not an integer",
+        ),
         (json!({"ports": [{"name": "a"}]}), "port: missing"),
-        (json!({"ports": [{"name": "a", "port": 65535, "count": 2}]}), "beyond 65535"),
+        (
+            json!({"ports": [{"name": "a", "port": 65535, "count": 2}]}),
+            "beyond 65535",
+        ),
         (json!({"isolators": [{"name": "No"}]}), "no AC Identifier"),
     ];
     for (extra, expected) in cases {
@@ -134,11 +201,17 @@ fn platform_must_be_this_host() {
     };
     let label = |name: &str, value: &str| json!({"name": name, "value": value});
     let arch = label("arch", "amd64");
-    assert_eq!(check(json!([arch])), "missing os label in the image manifest");
+    assert_eq!(
+        check(json!([arch])),
+        "missing os label in the image manifest"
+    );
     let text = check(json!([arch, label("os", "freebsd")]));
     assert_eq!(text, "bad os \"freebsd\" (must be one of: [linux])");
     let linux = label("os", "linux");
-    assert_eq!(check(json!([linux])), "missing arch label in the image manifest");
+    assert_eq!(
+        check(json!([linux])),
+        "missing arch label in the image manifest"
+    );
     let text = check(json!([linux, label("arch", "x86_64")]));
     assert!(text.starts_with("bad arch \"x86_64\" (must be one of: [amd64 "));
     let text = check(json!([linux, label("arch", "s390x")]));
@@ -149,11 +222,22 @@ fn platform_must_be_this_host() {
 fn half_an_image_is_refused() {
     let mut value = minimal();
     value["dependencies"] = json!([{"imageName": "example.com/base", "size": 1}]);
-    let text = parse(&value).unwrap().check_supported("amd64").unwrap_err().to_string();
-    assert!(text.starts_with("image dependencies are not supported yet"), "{text}");
+    let text = parse(&value)
+        .unwrap()
+        .check_supported("amd64")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.starts_with("image dependencies are not supported yet"),
+        "{text}"
+    );
     let mut value = minimal();
     value["pathWhitelist"] = json!(["/a"]);
-    let text = parse(&value).unwrap().check_supported("amd64").unwrap_err().to_string();
+    let text = parse(&value)
+        .unwrap()
+        .check_supported("amd64")
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("pathWhitelist"), "{text}");
 }
 

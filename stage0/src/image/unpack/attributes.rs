@@ -62,7 +62,9 @@ fn set_xattr(file: BorrowedFd<'_>, xattr: &Xattr) -> Result<()> {
     let name = OsStr::from_bytes(&xattr.name);
     rustix::fs::fsetxattr(file, name, &xattr.value, XattrFlags::empty()).with_context(|| {
         let name = xattr.name.escape_ascii();
-        format!("cannot set its extended attribute \"{name}\"; the store's file system must have them")
+        format!(
+            "cannot set its extended attribute \"{name}\"; the store's file system must have them"
+        )
     })
 }
 
@@ -76,8 +78,14 @@ mod tests {
             assert!(is_kept(kept.as_bytes()), "{kept}");
         }
         for left in [
-            "trusted.overlay.redirect", "trusted.x", "user.overlay.opaque", "security.selinux",
-            "system.posix_acl_access", "security.ima", "", "user",
+            "trusted.overlay.redirect",
+            "trusted.x",
+            "user.overlay.opaque",
+            "security.selinux",
+            "system.posix_acl_access",
+            "security.ima",
+            "",
+            "user",
         ] {
             assert!(!is_kept(left.as_bytes()), "{left}");
         }

@@ -49,8 +49,17 @@ impl Directories {
     /// Notes a directory that an entry describes.
     pub(super) fn describe(&mut self, path: &[u8], mtime: Timespec) -> Result<()> {
         let twice = self.known.get(path).is_some_and(|known| !known.implied);
-        ensure!(!twice, "duplicate entry: the directory was described before");
-        self.insert(path, Directory { mtime, implied: false })
+        ensure!(
+            !twice,
+            "duplicate entry: the directory was described before"
+        );
+        self.insert(
+            path,
+            Directory {
+                mtime,
+                implied: false,
+            },
+        )
     }
 
     fn insert(&mut self, path: &[u8], directory: Directory) -> Result<()> {
@@ -75,8 +84,17 @@ impl Directories {
                 Err(Errno::NOENT) => {
                     let made = make(at.as_fd(), component)?;
                     // The time is fixed, so that one archive always makes the same tree.
-                    let mtime = Timespec { tv_sec: 0, tv_nsec: 0 };
-                    self.insert(&path[..end], Directory { mtime, implied: true })?;
+                    let mtime = Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 0,
+                    };
+                    self.insert(
+                        &path[..end],
+                        Directory {
+                            mtime,
+                            implied: true,
+                        },
+                    )?;
                     made
                 }
                 result => result.context("cannot open a directory above it")?,
@@ -113,7 +131,13 @@ pub fn open(beneath: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
         | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(beneath, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+    rustix::fs::openat2(
+        beneath,
+        OsStr::from_bytes(path),
+        flags,
+        Mode::empty(),
+        resolve,
+    )
 }
 
 /// Makes a directory with the usual mode, whatever the process's umask.
