@@ -89,7 +89,7 @@ fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
             pod.check_lock(std::env::var(names::LOCK_FD).ok().as_deref())?;
             let bus = BlockingBus::connect()?;
             let unit_directory = UnitDirectory::open()?;
-            gc::collect_pod(&pod, &unit_directory, &bus)?;
+            gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
             unit_directory.remove_root_slice()?;
             bus.reload()?;
             Ok(0)
@@ -110,7 +110,10 @@ fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
         Mode::Foreground
     };
     let code = run::run(pod, mode);
-    if rm && let Err(error) = retire::retire(pod) {
+    // A pod that could not even be started is no use to anybody.
+    if (rm || code.is_err())
+        && let Err(error) = retire::retire(pod)
+    {
         log::error!("cannot remove the pod: {error:#}; skim gc will try again");
     }
     code

@@ -28,7 +28,7 @@ pub fn retire(pod: &PodDir) -> Result<()> {
         wants: &[],
     })?;
     let unit_directory = UnitDirectory::open()?;
-    gc::collect_pod(pod, &unit_directory, &bus)?;
+    gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
     unit_directory.remove_root_slice()?;
     bus.reload()?;
     let (Some(parent), Some(name)) = (pod.path.parent(), pod.path.file_name()) else {

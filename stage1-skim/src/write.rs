@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::fs::{flock, futimens, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -88,13 +88,28 @@ impl UnitDirectory {
     pub fn remove_root_slice(&self) -> Result<()> {
         flock(&self.directory, FlockOperation::LockExclusive)
             .context("cannot lock the unit files")?;
-        for entry in rustix::fs::Dir::read_from(&self.directory)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("skim-") && name.ends_with(".slice") {
-                return Ok(());
+        let slices = self.list(|name| name.starts_with("skim-") && name.ends_with(".slice"))?;
+        if slices.is_empty() {
+            self.remove(&[ROOT_SLICE.to_string()])?;
+        }
+        Ok(())
+    }
+
+    /// The names of the files that `is_wanted` wants.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn list(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory).context("cannot list the unit files")? {
+            let entry = entry.context("cannot list the unit files")?;
+            if let Ok(name) = entry.file_name().to_str()
+                && is_wanted(name)
+            {
+                names.push(name.to_string());
             }
         }
-        self.remove(&[ROOT_SLICE.to_string()])
+        Ok(names)
     }
 
     /// Removes the files of these names; one that is missing is removed.

@@ -39,7 +39,10 @@ pub fn resolve(nodes: &[Node<'_>]) -> Result<Vec<Vec<String>>> {
     }
     if let Some(circle) = find_circle(&edges) {
         let names: Vec<_> = circle.iter().map(|index| nodes[*index].name).collect();
-        bail!("the apps require each other in a circle: {}", names.join(" -> "));
+        bail!(
+            "the apps require each other in a circle: {}",
+            names.join(" -> ")
+        );
     }
     for (index, node) in nodes.iter().enumerate().skip(1) {
         if node.requires.is_none() && !reaches(&edges, index - 1, index) {
@@ -104,7 +107,10 @@ mod tests {
     #[test]
     fn each_app_requires_the_one_before_it() {
         let edges = resolve_all(&[("a", None), ("b", None), ("c", None)]).unwrap();
-        assert_eq!(edges, [vec![], vec!["a".to_string()], vec!["b".to_string()]]);
+        assert_eq!(
+            edges,
+            [vec![], vec!["a".to_string()], vec!["b".to_string()]]
+        );
     }
 
     #[test]

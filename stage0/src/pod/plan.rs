@@ -73,16 +73,12 @@ fn app_names(requests: &[AppRequest]) -> Result<Vec<String>> {
                 name::check_name(name).context("--name")?;
                 name.clone()
             }
-            None => request
-                .image
-                .manifest
-                .default_app_name()
-                .with_context(|| {
-                    format!(
-                        "no app name can be made of the image name {}: give one by --name",
-                        request.image.name
-                    )
-                })?,
+            None => request.image.manifest.default_app_name().with_context(|| {
+                format!(
+                    "no app name can be made of the image name {}: give one by --name",
+                    request.image.name
+                )
+            })?,
         };
         ensure!(
             !names.contains(&name),
@@ -234,7 +230,8 @@ impl Lookup<'_> {
         match exec {
             Some(exec) if !exec.is_empty() => {
                 let plan = self.command(exec, &[]);
-                plan.map(Some).with_context(|| format!("event handler {event}"))
+                plan.map(Some)
+                    .with_context(|| format!("event handler {event}"))
             }
             _ => Ok(None),
         }

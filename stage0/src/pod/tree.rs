@@ -51,8 +51,8 @@ impl Tree {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let missing = || format!("unable to stat {} in the image", path.display());
         let parent = self.resolve(parent, OFlags::PATH)?.with_context(missing)?;
-        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
-            .with_context(missing)?;
+        let stat =
+            rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).with_context(missing)?;
         Ok((stat.st_uid, stat.st_gid))
     }
 
@@ -133,9 +133,8 @@ impl Tree {
         match rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot look up {} in the image", path.display()))
-            }
+            Err(error) => Err(error)
+                .with_context(|| format!("cannot look up {} in the image", path.display())),
         }
     }
 }

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn accounts_are_found_by_number() {
         let account = account_of(33, PASSWD).unwrap();
-        assert_eq!((account.name.as_str(), account.home.as_str()), ("web", "/var/www"));
+        assert_eq!(
+            (account.name.as_str(), account.home.as_str()),
+            ("web", "/var/www")
+        );
         assert_eq!(account_of(1000, PASSWD), None);
     }
 

@@ -9,7 +9,7 @@ use super::fields::{Fields, integer};
 use crate::image::name::{check_identifier, check_name};
 
 /// What an image runs by default, and how.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct App {
     /// Program and arguments; may be empty, then the user must give them.
     pub exec: Vec<String>,

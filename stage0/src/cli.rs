@@ -1,0 +1,155 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stage1_skim::names::EXIT_ERROR;
+
+use crate::commands::{enter, fetch, gc, image, list, logs, rm, run, status, stop};
+
+/// The exit code where no verb is given, as rkt's.
+const EXIT_NO_VERB: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  skim run --detach docker.aci containerd.aci   run two images as one pod
+  skim list                                     the pods there are
+  skim logs -f 6ba7b810 docker                  follow an app's log
+  skim enter 6ba7b810 --app=docker -- docker ps run a program of the image
+  skim stop 6ba7b810                            stop a pod
+  skim gc                                       take every exited pod away
+
+A pod is named by its UUID or the beginning of it. Its apps are services of systemd: systemctl
+and journalctl work as with any other.
+
+Exit codes: 254 for an error of skim's own, 2 where no verb is given; run exits with the pod's.";
+
+/// Run the apps of a pod straight on this host, out of container images, as systemd services
+#[derive(Debug, Parser)]
+#[command(name = "skim", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Args, Debug)]
+pub struct GlobalArguments {
+    /// Where images and pods are kept
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/var/lib/skim"
+    )]
+    pub dir: PathBuf,
+    /// Say what is done
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// The stage1 to use [default: SKIM_STAGE1, or the one beside skim]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub stage1_path: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run images as the apps of a pod
+    Run(run::RunArguments),
+    /// Import images into the store
+    Fetch(fetch::FetchArguments),
+    /// Look into images of the store
+    #[command(subcommand)]
+    Image(image::ImageVerb),
+    /// List pods
+    #[command(visible_alias = "ls")]
+    List(list::ListArguments),
+    /// Show a pod
+    Status(status::StatusArguments),
+    /// Show the apps' logs
+    Logs(logs::LogsArguments),
+    /// Run a command out of an app's rootfs
+    Enter(enter::EnterArguments),
+    /// Stop pods
+    Stop(stop::StopArguments),
+    /// Remove pods that have exited
+    Rm(rm::RmArguments),
+    /// Remove all pods that have exited
+    Gc(gc::GcArguments),
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// Parses the command line. `Err` is how to exit: the message or the help is printed already.
+///
+/// # Errors
+/// As it says.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, ExitCode> {
+    Arguments::try_parse_from(arguments).map_err(|error| {
+        let code = match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+                EXIT_NO_VERB
+            }
+            _ => EXIT_ERROR,
+        };
+        if code == EXIT_ERROR {
+            eprintln!("skim: error: {}", one_line(&error));
+        } else {
+            // Nothing is left to tell where standard output is gone.
+            let _ = error.print();
+        }
+        ExitCode::from(code)
+    })
+}
+
+/// clap's message on one line: its first paragraph, and where help is to be had.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let message: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    format!("{} (see --help)", message.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_one_line() {
+        let error = Arguments::try_parse_from(["skim", "stop", "--forc", "x"]).unwrap_err();
+        let line = one_line(&error);
+        assert!(!line.contains('\n'), "{line}");
+        assert!(
+            line.contains("--forc") && line.contains("--force"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! `skim gc`: takes away all pods that have exited, or never came to run.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::output::for_each;
+use crate::gc::{Action, Collector, action, marked_at};
+use crate::host::Host;
+use crate::pod::directory::{Found, Pods};
+
+/// Arguments of `skim gc`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  skim gc\n  skim gc --grace-period=30m   keep the directories of pods that exited in the last half hour\n  skim gc --dry-run"
+)]
+pub struct GcArguments {
+    /// How long to keep an exited pod's directory after its units and mounts are gone
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub grace_period: Duration,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Collects garbage.
+///
+/// # Errors
+/// Where a pod cannot be taken away; the others are.
+pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
+    host.need_root()?;
+    let pods = Pods::new(&host.directory);
+    let now = SystemTime::now();
+    let todo: Vec<(Found, Action)> = pods
+        .list()?
+        .into_iter()
+        .filter_map(|found| {
+            let action = action(found.state, marked_at(&found), arguments.grace_period, now)?;
+            Some((found, action))
+        })
+        .collect();
+    if arguments.dry_run {
+        for (found, action) in &todo {
+            println!("{} {} ({})", would(*action), found.uuid, found.state);
+        }
+        return Ok(0);
+    }
+    if todo.is_empty() {
+        return Ok(0);
+    }
+    let mut collector = Collector::new(&pods)?;
+    let code = for_each(&todo, |(found, action)| {
+        // Somebody else came first: it is in good hands.
+        let Some(pod) = pods.try_lock(found)? else {
+            return Ok(());
+        };
+        collector
+            .apply(pod, *action)
+            .with_context(|| format!("cannot take the pod {} away", found.uuid))?;
+        println!("{} {}", did(*action), found.uuid);
+        Ok(())
+    })?;
+    collector.finish()?;
+    Ok(code)
+}
+
+fn would(action: Action) -> &'static str {
+    match action {
+        Action::Mark => "would mark",
+        Action::Remove => "would remove",
+    }
+}
+
+fn did(action: Action) -> &'static str {
+    match action {
+        Action::Mark => "marked",
+        Action::Remove => "removed",
+    }
+}

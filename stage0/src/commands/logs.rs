@@ -1,0 +1,75 @@
+//! `skim logs`: the apps' logs, which are the journal's.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use stage1_skim::names::PodUnits;
+use stage1_skim::pod_dir::PodDir;
+
+use crate::host::Host;
+use crate::pod::directory::{Pods, is_uuid};
+
+const HELP: &str = "\
+Examples:
+  skim logs 6ba7b810            all apps of a pod
+  skim logs -f 6ba7b810 docker  one app, and what it says from now on
+
+This is journalctl for the units of the pod; for more of it, give it the unit's name, which
+skim status tells. The journal outlives the pod: a whole UUID serves even when the pod is gone.";
+
+/// Arguments of `skim logs`.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub struct LogsArguments {
+    /// Go on with what is logged from now on
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Show only the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub lines: Option<u64>,
+    /// The pod's UUID, or the beginning of it
+    #[arg(value_name = "UUID")]
+    pub pod: String,
+    /// The app; all by default
+    #[arg(value_name = "APP")]
+    pub app: Option<String>,
+}
+
+/// Becomes journalctl.
+///
+/// # Errors
+/// Where there is no such pod or app, or no journalctl.
+pub fn run(host: &Host, arguments: &LogsArguments) -> Result<u8> {
+    let mut command = Command::new("journalctl");
+    for unit in units(host, arguments)? {
+        command.arg(format!("--unit={unit}"));
+    }
+    if arguments.follow {
+        command.arg("--follow");
+    }
+    if let Some(lines) = arguments.lines {
+        command.arg(format!("--lines={lines}"));
+    } else if arguments.follow {
+        command.arg("--lines=all");
+    }
+    Err(command.exec()).context("cannot execute journalctl")
+}
+
+fn units(host: &Host, arguments: &LogsArguments) -> Result<Vec<String>> {
+    let app = arguments.app.as_deref();
+    match Pods::new(&host.directory).find(&arguments.pod) {
+        Ok(found) => {
+            let pod = PodDir::open(&found.path)?;
+            match app {
+                Some(app) => Ok(vec![pod.units.service(&pod.app(Some(app))?.name)]),
+                None => Ok(pod.services()),
+            }
+        }
+        Err(_) if is_uuid(&arguments.pod) => Ok(vec![
+            PodUnits::new(&arguments.pod).service(app.unwrap_or("*")),
+        ]),
+        Err(error) => Err(error),
+    }
+}

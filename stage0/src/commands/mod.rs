@@ -1,0 +1,41 @@
+//! One verb each: its arguments, the call, and what it prints.
+
+use anyhow::Result;
+
+use crate::cli::{Arguments, Verb};
+use crate::host::Host;
+
+pub mod app_arguments;
+pub mod enter;
+pub mod fetch;
+pub mod gc;
+pub mod image;
+pub mod json;
+pub mod list;
+pub mod logs;
+pub mod output;
+pub mod rm;
+pub mod run;
+pub mod status;
+pub mod stop;
+
+/// Carries out the verb; returns the exit code.
+///
+/// # Errors
+/// Whatever goes wrong, in one line.
+pub fn dispatch(arguments: Arguments) -> Result<u8> {
+    let global = arguments.global;
+    let host = Host::new(&global.dir, global.stage1_path, global.debug)?;
+    match arguments.verb {
+        Verb::Run(arguments) => run::run(&host, &arguments),
+        Verb::Fetch(arguments) => fetch::run(&host, &arguments),
+        Verb::Image(verb) => image::run(&host, &verb),
+        Verb::List(arguments) => list::run(&host, &arguments),
+        Verb::Status(arguments) => status::run(&host, &arguments),
+        Verb::Logs(arguments) => logs::run(&host, &arguments),
+        Verb::Enter(arguments) => enter::run(&host, &arguments),
+        Verb::Stop(arguments) => stop::run(&host, &arguments),
+        Verb::Rm(arguments) => rm::run(&host, &arguments),
+        Verb::Gc(arguments) => gc::run(&host, &arguments),
+    }
+}

@@ -1,0 +1,212 @@
+//! `skim run`: from images to a pod that runs.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rustix::io::{FdFlags, fcntl_setfd};
+use stage1_skim::names::{AppDirectory, LOCK_FD};
+use stage1_skim::pod::PodPlan;
+use stage1_skim::signals;
+
+use super::app_arguments::{self, AppArguments};
+use crate::gc;
+use crate::host::Host;
+use crate::image::limits::Limits;
+use crate::image::reference::Reference;
+use crate::overlay;
+use crate::pod::directory::{LockedPod, Pods};
+use crate::pod::plan;
+use crate::pod::request::AppRequest;
+use crate::pod::state::Stage;
+use crate::store::Store;
+
+const HELP: &str = "\
+Examples:
+  skim run hello.aci                              run until the app ends; Ctrl-C stops it
+  skim run --detach docker.aci containerd.aci     return when both are up, print the pod's UUID
+  skim run web.aci --set-env PORT=80 -- --verbose --- db.aci
+                                                  arguments for the first app, then a second one
+
+Flags of an app follow its image:
+      --name APP           the app's name [default: the last part of the image's]
+      --exec PROGRAM       run this instead of the image's command line
+      --set-env NAME=VALUE set a variable; wins over the image's
+      --requires APP       start after APP, instead of after the app named before it;
+                           empty: after none
+  -p, --property KEY=VALUE set a directive of the app's service, as systemd-run -p
+      -- ARGUMENTS         append to the command line, up to --- or the end
+
+Each app starts after the one named before it, unless it or its image (annotation
+skim.requires) says otherwise. An app that fails stops the pod, and its exit code is the pod's.
+SIGINT and SIGTERM stop the pod, a second SIGINT kills it.";
+
+/// Arguments of `skim run`.
+#[derive(Args, Debug)]
+#[command(after_help = HELP, override_usage = "skim run [FLAGS] IMAGE [APP FLAGS] [-- ARGUMENTS] [--- IMAGE …]")]
+pub struct RunArguments {
+    /// Return once every app is up, and print the pod's UUID
+    #[arg(long)]
+    pub detach: bool,
+    /// Remove the pod as soon as it has exited
+    #[arg(long)]
+    pub rm: bool,
+    /// Write the pod's UUID to this file
+    #[arg(long, value_name = "FILE")]
+    pub uuid_file_save: Option<PathBuf>,
+    /// An ACI file, or the ID or the name of an image in the store, and its flags
+    #[arg(
+        value_name = "IMAGE",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub apps: Vec<OsString>,
+}
+
+/// Runs the pod; returns its exit code, or 0 where it is detached and up.
+///
+/// # Errors
+/// Whatever keeps it from starting; then nothing of it is left.
+pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
+    let apps = app_arguments::parse(&arguments.apps)?;
+    host.need_root()?;
+    host.need_systemd()?;
+    let stage1 = host.stage1()?;
+    let requests = requests(&Store::open(&host.directory)?, apps)?;
+    let uuid = uuid::Uuid::new_v4().to_string();
+    let pods = Pods::new(&host.directory);
+    let plan = plan::plan(&uuid, &pods.run_path(&uuid), &requests)?;
+    if let Some(file) = &arguments.uuid_file_save {
+        std::fs::write(file, &uuid)
+            .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
+    }
+    let pod = prepare(&pods, &plan)?;
+    let launch = Launch {
+        stage1: &stage1,
+        host,
+        rm: arguments.rm,
+        pod: &pod,
+    };
+    let outcome = if arguments.detach {
+        launch.detached()
+    } else {
+        launch.in_the_foreground()
+    };
+    outcome.or_else(|error| {
+        gc::undo(&pods, &pod)?;
+        Err(error)
+    })
+}
+
+fn requests(store: &Store, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
+    apps.into_iter()
+        .map(|app| {
+            let reference = Reference::parse(&app.image)?;
+            let image = store
+                .fetch(&reference, Limits::default())
+                .with_context(|| format!("image {}", app.image))?;
+            Ok(AppRequest {
+                image,
+                name: app.name,
+                exec: app.exec,
+                arguments: app.arguments,
+                environment: app.environment,
+                requires: app.requires,
+                settings: app.settings,
+            })
+        })
+        .collect()
+}
+
+/// Makes the pod and mounts its overlays; where that fails, nothing of it is left.
+fn prepare(pods: &Pods, plan: &PodPlan) -> Result<LockedPod> {
+    let mut pod = pods.create(&plan.uuid)?;
+    let prepared = pod.fill(plan).and_then(|()| {
+        pods.move_to(&mut pod, Stage::Run)?;
+        for app in &plan.apps {
+            overlay::mount(&app.image.tree, &AppDirectory::new(&pod.path, &app.name))?;
+        }
+        Ok(())
+    });
+    match prepared {
+        Ok(()) => Ok(pod),
+        Err(error) => {
+            gc::undo(pods, &pod)?;
+            Err(error)
+        }
+    }
+}
+
+/// How stage1 is started.
+struct Launch<'a> {
+    stage1: &'a Path,
+    host: &'a Host,
+    rm: bool,
+    pod: &'a LockedPod,
+}
+
+impl Launch<'_> {
+    /// Becomes the holder.
+    fn in_the_foreground(&self) -> Result<u8> {
+        let error = self.command()?.exec();
+        Err(error).with_context(|| format!("cannot execute {}", self.stage1.display()))
+    }
+
+    /// Starts the holder and waits until the pod is up. A signal that ends the wait stops the
+    /// pod.
+    fn detached(&self) -> Result<u8> {
+        let mut holder = self
+            .command()?
+            .arg("--detach")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot execute {}", self.stage1.display()))?;
+        let pid = rustix::process::Pid::from_child(&holder);
+        signals::watch(move |_| {
+            // The holder may be gone already: then there is nothing to stop.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        })?;
+        let mut line = String::new();
+        if let Some(stdout) = holder.stdout.take() {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .context("cannot read from stage1")?;
+        }
+        if line == "ready\n" {
+            println!("{}", self.pod.uuid);
+            return Ok(0);
+        }
+        let status = holder.wait().context("cannot wait for stage1")?;
+        match (status.code(), status.signal()) {
+            (Some(0), _) => bail!("the pod was stopped before it was up"),
+            (Some(code), _) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, signal) => bail!("stage1 was killed by signal {}", signal.unwrap_or_default()),
+        }
+    }
+
+    /// stage1's `run` in the pod's directory, the lock inherited.
+    fn command(&self) -> Result<Command> {
+        let lock: &File = &self.pod.lock;
+        fcntl_setfd(lock, FdFlags::empty()).context("cannot pass the pod's lock on")?;
+        let mut command = Command::new(self.stage1);
+        if self.host.debug {
+            command.arg("--debug");
+        }
+        command
+            .arg("run")
+            .current_dir(&self.pod.path)
+            .env(LOCK_FD, lock.as_raw_fd().to_string());
+        if self.rm {
+            command.arg("--rm");
+        }
+        Ok(command)
+    }
+}

@@ -1,0 +1,100 @@
+//! What the command reads of the process that it runs in: once, here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use stage1_skim::systemd;
+
+/// Where stage1-skim is installed by a package.
+const STAGE1_INSTALLED: &str = "/usr/libexec/skim/stage1-skim";
+
+/// The global flags, made absolute.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// skim's directory: images and pods.
+    pub directory: PathBuf,
+    /// `--stage1-path`.
+    pub stage1_path: Option<PathBuf>,
+    /// `--debug`.
+    pub debug: bool,
+}
+
+impl Host {
+    /// Takes in the global flags.
+    ///
+    /// # Errors
+    /// Where the working directory is gone.
+    pub fn new(directory: &Path, stage1_path: Option<PathBuf>, debug: bool) -> Result<Self> {
+        let directory = std::path::absolute(directory)
+            .with_context(|| format!("cannot make {} absolute", directory.display()))?;
+        Ok(Self {
+            directory,
+            stage1_path,
+            debug,
+        })
+    }
+
+    /// Refuses a caller who is not root.
+    ///
+    /// # Errors
+    /// As it says.
+    pub fn need_root(&self) -> Result<()> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "cannot run as unprivileged user: use sudo"
+        );
+        Ok(())
+    }
+
+    /// Refuses a host on which nothing could run.
+    ///
+    /// # Errors
+    /// As it says.
+    pub fn need_systemd(&self) -> Result<()> {
+        ensure!(
+            systemd::booted(),
+            "systemd is not PID 1 of this host, and skim runs apps as its services"
+        );
+        Ok(())
+    }
+
+    /// Finds stage1-skim: `--stage1-path`, then `SKIM_STAGE1`, then beside skim's own
+    /// executable, then where a package installs it.
+    ///
+    /// # Errors
+    /// Where it is not found, or what is given is no file that can be executed.
+    pub fn stage1(&self) -> Result<PathBuf> {
+        let named = self
+            .stage1_path
+            .clone()
+            .map(|path| ("--stage1-path", path))
+            .or_else(|| Some(("SKIM_STAGE1", std::env::var_os("SKIM_STAGE1")?.into())));
+        if let Some((origin, path)) = named {
+            if !is_executable(&path) {
+                bail!(
+                    "stage1 {} is missing or cannot be executed: correct {origin}",
+                    path.display()
+                );
+            }
+            return std::path::absolute(path).context("cannot make the path of stage1 absolute");
+        }
+        let own = std::env::current_exe().context("cannot tell the path of skim itself")?;
+        let beside = own.with_file_name("stage1-skim");
+        let mut candidates = [beside, PathBuf::from(STAGE1_INSTALLED)].into_iter();
+        candidates
+            .find(|path| is_executable(path))
+            .with_context(|| {
+                format!(
+                    "stage1-skim is neither beside {} nor {STAGE1_INSTALLED}: install it, or give \
+                 --stage1-path",
+                    own.display()
+                )
+            })
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}

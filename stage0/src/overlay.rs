@@ -1,0 +1,87 @@
+//! An app's rootfs: the image's tree below, the pod's own directory above.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+use stage1_skim::names::AppDirectory;
+
+/// Mounts the overlay of an app: `tree` stays as it is, what the app writes goes to the app's
+/// own directory.
+///
+/// # Errors
+/// Where the kernel has no overlayfs, or it cannot be mounted on this file system.
+pub fn mount(tree: &Path, app: &AppDirectory) -> Result<()> {
+    let failed = || format!("cannot mount the overlay {}", app.rootfs().display());
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .context("this kernel has no overlayfs, which skim needs (try modprobe overlay)")
+        .with_context(failed)?;
+    // The descriptors must stay open until the file system is created.
+    let directories = [
+        ("lowerdir", Directory::open(tree)?),
+        ("upperdir", Directory::open(&app.upper())?),
+        ("workdir", Directory::open(&app.work())?),
+    ];
+    fsconfig_set_string(&context, "source", "skim").with_context(failed)?;
+    for (key, directory) in &directories {
+        fsconfig_set_string(&context, *key, directory.option())
+            .with_context(|| format!("overlayfs refuses {key}={}", directory.option()))
+            .with_context(failed)?;
+    }
+    match fsconfig_create(&context) {
+        Ok(()) => (),
+        Err(Errno::INVAL) => {
+            return Err(Errno::INVAL)
+                .context(
+                    "overlayfs refuses: skim's directory must be on a file system that can be \
+                     an overlay's upper one, such as ext4, xfs or btrfs (see dmesg)",
+                )
+                .with_context(failed);
+        }
+        Err(error) => return Err(error).with_context(failed),
+    }
+    // Device nodes of an image are of no use to an app that has the host's /dev.
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount =
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).with_context(failed)?;
+    attach(&mount, &app.rootfs()).with_context(failed)
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(mount.as_fd(), "", CWD, target, flags)?)
+}
+
+/// A directory as an option of overlayfs: by its path, which the mount table then shows; where
+/// the path holds what means something in such an option, by its descriptor. Older kernels take
+/// no escaped comma.
+struct Directory {
+    descriptor: OwnedFd,
+    path: Option<String>,
+}
+
+impl Directory {
+    fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::open(path, flags, Mode::empty())
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let path = path.to_str().map(str::to_string);
+        Ok(Self {
+            descriptor,
+            path: path.filter(|path| !path.contains([':', ',', '\\'])),
+        })
+    }
+
+    fn option(&self) -> String {
+        match &self.path {
+            Some(path) => path.clone(),
+            None => format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()),
+        }
+    }
+}

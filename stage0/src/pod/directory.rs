@@ -1,0 +1,318 @@
+//! Pods on disk.
+//!
+//! ```text
+//! pods/               flock(2): shared to look at pods' locks and to make one, exclusive to
+//!                     take a pod away, so that nobody takes a look for a holder
+//!   STAGE/UUID/       see Stage, and stage1_skim::names for what is inside
+//! ```
+
+use std::fs::{self, DirBuilder, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use stage1_skim::names::{self, AppDirectory};
+use stage1_skim::pod::PodPlan;
+use stage1_skim::{pod_dir, remove};
+
+use super::state::{Stage, State};
+
+/// All pods.
+pub struct Pods {
+    path: PathBuf,
+}
+
+/// A pod that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its UUID.
+    pub uuid: String,
+    /// The directory that it is in.
+    pub stage: Stage,
+    /// Its state when it was looked at.
+    pub state: State,
+    /// Its own directory.
+    pub path: PathBuf,
+}
+
+/// A pod whose lock this process holds.
+pub struct LockedPod {
+    /// Its UUID.
+    pub uuid: String,
+    /// The directory that it is in.
+    pub stage: Stage,
+    /// The pod's directory, open and locked.
+    pub lock: File,
+    /// Its path.
+    pub path: PathBuf,
+}
+
+impl Pods {
+    /// The pods beneath skim's directory. Nothing is made yet.
+    pub fn new(skim_directory: &Path) -> Self {
+        Self {
+            path: skim_directory.join("pods"),
+        }
+    }
+
+    /// Where the pod `uuid` is when it runs.
+    pub fn run_path(&self, uuid: &str) -> PathBuf {
+        self.path_in(Stage::Run, uuid)
+    }
+
+    /// Makes an empty pod, locked, in the stage [`Stage::Prepare`].
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn create(&self, uuid: &str) -> Result<LockedPod> {
+        for stage in Stage::ALL {
+            make_directory(&self.path.join(stage.directory()), true)?;
+        }
+        let guard = self.guard(FlockOperation::LockShared)?;
+        let path = self.path_in(Stage::Embryo, uuid);
+        make_directory(&path, false)?;
+        let lock = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        drop(guard);
+        let mut pod = LockedPod {
+            uuid: uuid.to_string(),
+            stage: Stage::Embryo,
+            lock,
+            path,
+        };
+        self.move_to(&mut pod, Stage::Prepare)?;
+        Ok(pod)
+    }
+
+    /// Moves a pod to another stage.
+    ///
+    /// Nothing is synced: a pod does not outlive the boot that it runs in, and after a crash gc
+    /// takes it away from whatever stage it is found in.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn move_to(&self, pod: &mut LockedPod, stage: Stage) -> Result<()> {
+        let to = self.path_in(stage, &pod.uuid);
+        fs::rename(&pod.path, &to)
+            .with_context(|| format!("cannot move {} to {}", pod.path.display(), to.display()))?;
+        (pod.path, pod.stage) = (to, stage);
+        Ok(())
+    }
+
+    /// All pods, in the order of their UUIDs.
+    ///
+    /// # Errors
+    /// Where the directories cannot be read.
+    pub fn list(&self) -> Result<Vec<Found>> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let _guard = self.guard(FlockOperation::LockShared)?;
+        let mut pods = Vec::new();
+        for stage in Stage::ALL {
+            let directory = self.path.join(stage.directory());
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot read {}", directory.display()));
+                }
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if let Some(found) = look_at(stage, path)? {
+                    pods.push(found);
+                }
+            }
+        }
+        pods.sort_by(|a, b| a.uuid.cmp(&b.uuid));
+        Ok(pods)
+    }
+
+    /// The one pod whose UUID begins with `prefix`, among those that a user has to do with.
+    ///
+    /// # Errors
+    /// Where there is none, or more than one.
+    pub fn find(&self, prefix: &str) -> Result<Found> {
+        let visible = self.list()?.into_iter().filter(|pod| {
+            use Stage::{ExitedGarbage, Prepare, Prepared, Run};
+            matches!(pod.stage, Prepare | Prepared | Run | ExitedGarbage)
+        });
+        choose(prefix, visible.collect())
+    }
+
+    /// Takes the lock of a pod, `None` where somebody else holds it or it is gone.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn try_lock(&self, found: &Found) -> Result<Option<LockedPod>> {
+        let _guard = self.guard(FlockOperation::LockExclusive)?;
+        let lock = match File::open(&found.path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot open {}", found.path.display()));
+            }
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(LockedPod {
+                uuid: found.uuid.clone(),
+                stage: found.stage,
+                lock,
+                path: found.path.clone(),
+            })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot lock {}", found.path.display()))
+            }
+        }
+    }
+
+    /// Deletes a pod's directory. It must hold no mount: none is crossed.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn delete(&self, pod: &LockedPod) -> Result<()> {
+        let parent = self.path.join(pod.stage.directory());
+        let parent =
+            File::open(&parent).with_context(|| format!("cannot open {}", parent.display()))?;
+        remove::remove_tree(parent.as_fd(), pod.uuid.as_ref())
+            .with_context(|| format!("cannot delete the pod {}", pod.uuid))
+    }
+
+    fn path_in(&self, stage: Stage, uuid: &str) -> PathBuf {
+        self.path.join(stage.directory()).join(uuid)
+    }
+
+    fn guard(&self, operation: FlockOperation) -> Result<File> {
+        let failed = || format!("cannot lock {}", self.path.display());
+        let guard = File::open(&self.path).with_context(failed)?;
+        flock(&guard, operation).with_context(failed)?;
+        Ok(guard)
+    }
+}
+
+impl LockedPod {
+    /// Fills the pod: its plan, and the directories of its apps.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn fill(&self, plan: &PodPlan) -> Result<()> {
+        for app in &plan.apps {
+            let directory = AppDirectory::new(&self.path, &app.name);
+            for path in [directory.upper(), directory.work(), directory.rootfs()] {
+                make_directory(&path, true)?;
+            }
+        }
+        make_directory(&self.path.join(names::STATUS_DIRECTORY), false)?;
+        let file = self.path.join(names::PLAN_FILE);
+        serde_json::to_vec_pretty(plan)
+            .map_err(std::io::Error::from)
+            .and_then(|text| fs::write(&file, text))
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+/// Apps that run as another user must be able to pass through every directory above their
+/// rootfs, and `skim list` serves every user: 0755, whatever the caller's umask.
+fn make_directory(path: &Path, exists_is_fine: bool) -> Result<()> {
+    DirBuilder::new()
+        .recursive(exists_is_fine)
+        .mode(0o755)
+        .create(path)
+        .with_context(|| format!("cannot create {}", path.display()))
+}
+
+fn look_at(stage: Stage, path: PathBuf) -> Result<Option<Found>> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(uuid) = name.filter(|name| is_uuid(name)).map(str::to_string) else {
+        return Ok(None);
+    };
+    match pod_dir::is_locked(&path) {
+        Ok(is_locked) => Ok(Some(Found {
+            state: State::of(stage, is_locked),
+            uuid,
+            stage,
+            path,
+        })),
+        // Moved or deleted since the directory was listed.
+        Err(_) if !path.exists() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `text` is a UUID in the form that skim writes.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}
+
+fn choose(prefix: &str, pods: Vec<Found>) -> Result<Found> {
+    let prefix = prefix.to_ascii_lowercase();
+    if prefix.is_empty() {
+        bail!("UUID cannot be empty: see skim list");
+    }
+    let mut matches = pods.into_iter().filter(|pod| pod.uuid.starts_with(&prefix));
+    match (matches.next(), matches.count()) {
+        (None, _) => bail!("no matches found for {prefix:?}: see skim list"),
+        (Some(pod), 0) => Ok(pod),
+        (Some(_), more) => bail!("ambiguous uuid {prefix:?}, {} matches", more + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+    const B: &str = "6ba7b811-9dad-11d1-80b4-00c04fd430c8";
+
+    #[test]
+    fn a_pod_s_way_through_the_stages() {
+        let root = tempfile::tempdir().unwrap();
+        let pods = Pods::new(root.path());
+        assert_eq!(pods.list().unwrap(), []);
+        let mut pod = pods.create(A).unwrap();
+        assert_eq!(pods.find("6BA7").unwrap().state, State::Preparing);
+        pods.move_to(&mut pod, Stage::Run).unwrap();
+        let found = pods.find(A).unwrap();
+        assert_eq!(found.state, State::Running);
+        assert!(pods.try_lock(&found).unwrap().is_none());
+        drop(pod);
+        let found = pods.find(A).unwrap();
+        assert_eq!(found.state, State::Exited);
+        let mut pod = pods.try_lock(&found).unwrap().unwrap();
+        pods.move_to(&mut pod, Stage::Garbage).unwrap();
+        assert!(pods.find(A).is_err(), "garbage is not the user's");
+        pods.delete(&pod).unwrap();
+        assert_eq!(pods.list().unwrap(), []);
+    }
+
+    #[test]
+    fn prefixes_must_be_unique() {
+        let root = tempfile::tempdir().unwrap();
+        let pods = Pods::new(root.path());
+        let _pods = [pods.create(A).unwrap(), pods.create(B).unwrap()];
+        let message = |prefix| format!("{:#}", pods.find(prefix).unwrap_err());
+        assert_eq!(message("6ba7"), "ambiguous uuid \"6ba7\", 2 matches");
+        assert!(message("7").starts_with("no matches found for \"7\""));
+        assert!(message("").starts_with("UUID cannot be empty"));
+        assert_eq!(pods.find("6ba7b811").unwrap().uuid, B);
+    }
+
+    #[test]
+    fn uuids_are_told_from_other_names() {
+        assert!(is_uuid(A));
+        for other in ["", "6ba7b810", &A.to_uppercase(), &A.replace('-', "0")] {
+            assert!(!is_uuid(other), "{other}");
+        }
+    }
+}
