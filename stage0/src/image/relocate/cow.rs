@@ -17,6 +17,7 @@ pub(super) struct CowFile<'f> {
     len: u64,
     position: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
+    max_len: u64,
     max_pages: usize,
     window: Vec<u8>,
     window_start: u64,
@@ -24,7 +25,8 @@ pub(super) struct CowFile<'f> {
 }
 
 impl<'f> CowFile<'f> {
-    /// A view of `file`, which holds at most `max_written` bytes of changed pages.
+    /// A view of `file`, which holds at most `max_written` bytes of changed pages, and gets
+    /// longer by no more than that.
     pub(super) fn new(file: &'f File, max_written: u64) -> Result<Self> {
         let file_len = file.metadata()?.len();
         Ok(Self {
@@ -33,6 +35,7 @@ impl<'f> CowFile<'f> {
             len: file_len,
             position: 0,
             pages: BTreeMap::new(),
+            max_len: file_len.saturating_add(max_written),
             max_pages: usize::try_from(max_written / PAGE).unwrap_or(usize::MAX),
             window: Vec::new(),
             window_start: 0,
@@ -175,7 +178,7 @@ impl Write for CowFile<'_> {
         let count = buffer.len().min(PAGE as usize - within);
         let end = position
             .checked_add(count as u64)
-            .filter(|&end| end <= i64::MAX as u64)
+            .filter(|&end| end <= self.max_len)
             .ok_or(ErrorKind::FileTooLarge)?;
         if count > 0 {
             let page = self.page_mut(position / PAGE)?;

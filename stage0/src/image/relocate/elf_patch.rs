@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use elb::{DynamicTag, Elf, ElfPatcher, Section, SectionKind, SegmentKind};
+use elb::{DynamicTag, Elf, ElfPatcher, Section, SectionKind, Segment, SegmentFlags, SegmentKind};
 
 use super::cow::CowFile;
 use super::elf::{Fault, Image, MAX_DYNAMIC, within};
@@ -49,10 +49,11 @@ fn rewrite(
         return Err(Fault::odd("it has no section headers"));
     }
     let len = view.len();
-    let elf = Elf::read_unchecked(view, page_size(before)).map_err(|e| Fault::of(view, e))?;
+    let mut elf = Elf::read_unchecked(view, page_size(before)).map_err(|e| Fault::of(view, e))?;
     check_sections(&elf, len).map_err(Fault::odd)?;
     elf.check().map_err(Fault::odd)?;
     let movable = movable(&elf, len)?;
+    cover_program_headers(&mut elf);
     let page_size = elf.page_size();
     let mut patcher = ElfPatcher::new(elf, &mut *view);
     patcher.set_page_size(page_size);
@@ -65,6 +66,27 @@ fn rewrite(
     })();
     outcome.map_err(|error| Fault::of(view, error))?;
     Ok(movable)
+}
+
+/// Libraries have no PT_PHDR, and elb 0.4.1 takes the room of the program headers for free where
+/// no segment of their own covers them.
+fn cover_program_headers(elf: &mut Elf) {
+    let kind = SegmentKind::ProgramHeader;
+    if elf.segments.iter().any(|segment| segment.kind == kind) {
+        return;
+    }
+    let size = elf.header.program_header_len();
+    let headers = Segment {
+        kind,
+        flags: SegmentFlags::READABLE,
+        offset: elf.header.program_header_offset,
+        virtual_address: 0,
+        physical_address: 0,
+        file_size: size,
+        memory_size: size,
+        align: 0,
+    };
+    elf.segments.insert(0, headers);
 }
 
 /// The alignment that the file's segments are made for, within what systems use.

@@ -55,43 +55,56 @@ impl<'a> Programs<'a> {
         if self.survey.loaders.contains(&entry.id()) {
             return Ok(());
         }
-        match self.try_relocate(entry, file) {
-            Ok(Some(change)) => report.changed(&entry.path(), change),
-            Ok(None) => {}
-            Err(Problem::Fault(Fault::Odd(reason))) => {
+        let mut view = CowFile::new(file, MAX_WRITTEN)?;
+        let facts = match Facts::read(&mut view) {
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Ok(()),
+            Err(Fault::Odd(reason)) => {
+                // Whether it is a program at all cannot be told.
                 if is_executable(entry) {
                     report.left(&entry.path(), reason);
                 }
+                return Ok(());
             }
+            Err(Fault::Io(error)) => return Err(error.into()),
+        };
+        match self.patch(entry, &mut view, &facts) {
+            Ok(Some(change)) => report.changed(&entry.path(), change),
+            Ok(None) => {}
+            Err(Problem::Fault(Fault::Odd(reason))) => report.left(&entry.path(), reason),
             Err(Problem::Fault(Fault::Io(error))) => return Err(error.into()),
             Err(Problem::Other(error)) => return Err(error),
         }
         Ok(())
     }
 
-    fn try_relocate(&mut self, entry: &Entry<'_>, file: &File) -> Result<Option<What>, Problem> {
-        let mut view = CowFile::new(file, MAX_WRITTEN).map_err(Fault::Io)?;
-        let Some(facts) = Facts::read(&mut view)? else {
-            return Ok(None);
-        };
-        let (loader, libc) = match role(&facts, is_executable(entry)) {
+    fn patch(
+        &mut self,
+        entry: &Entry<'_>,
+        view: &mut CowFile<'_>,
+        facts: &Facts,
+    ) -> Result<Option<What>, Problem> {
+        let (loader, libc) = match role(facts, is_executable(entry)) {
             Role::Program(path) => match self.tree.find_file(path)? {
                 Some(loader) => (Some(loader), Libc::of_loader(path)),
                 None => return Ok(None),
             },
-            Role::Library => match self.libc_of(&facts) {
+            Role::Library => match self.libc_of(facts) {
                 Some(libc) => (None, libc),
                 None => return Ok(None),
             },
             Role::Other => return Ok(None),
         };
-        let rpath = self.rpath(entry.dir_path, &facts, libc, loader.as_ref())?;
+        let rpath = self.rpath(entry.dir_path, facts, libc, loader.as_ref())?;
         let interpreter = loader.map(|loader| self.interpreter(&loader)).transpose()?;
+        if interpreter.is_none() && facts.search_path() == Some(rpath.to_bytes()) {
+            return Ok(None);
+        }
         let wanted = Wanted {
             interpreter: interpreter.as_deref(),
             rpath: &rpath,
         };
-        patch(&mut view, &wanted)?;
+        patch(view, &wanted)?;
         rewrite(entry, |file| Ok(view.apply(file)?))?;
         let old = facts.interpreter.as_deref().unwrap_or_default();
         Ok(Some(What::Elf {
@@ -130,7 +143,9 @@ impl<'a> Programs<'a> {
         let mut own = Vec::new();
         let search_path = facts.search_path().unwrap_or_default();
         for candidate in rpath::candidates(search_path, dir, facts.machine) {
-            own.extend(self.tree.find_directory(b"/", &candidate)?);
+            // What an earlier relocation wrote means the same place now.
+            let path = rpath::above(self.final_root, &candidate);
+            own.extend(self.tree.find_directory(b"/", path)?);
         }
         let key = (libc, facts.machine);
         if !self.directories.contains_key(&key) {

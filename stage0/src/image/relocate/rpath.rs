@@ -78,6 +78,15 @@ pub(super) fn below(final_root: &[u8], path: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The path of the image that a path of the host below `final_root` is; any other path as it is.
+pub(super) fn above<'p>(final_root: &[u8], path: &'p [u8]) -> &'p [u8] {
+    match path.strip_prefix(final_root) {
+        Some(b"") => b"/",
+        Some(rest) if rest.starts_with(b"/") => rest,
+        _ => path,
+    }
+}
+
 fn entries(search_path: &[u8]) -> impl Iterator<Item = &[u8]> {
     search_path
         .split(|&byte| byte == b':')
@@ -160,6 +169,21 @@ mod tests {
         assert_eq!(path, b"/store/rootfs/lib:/store/rootfs");
         let long = vec![b'x'; MAX_RPATH];
         assert_eq!(search_path(b"/s", [&*long]), None);
+    }
+
+    #[test]
+    fn tells_the_host_s_paths_from_the_image_s() {
+        for (path, expected) in [
+            ("/store/rootfs/lib", "/lib"),
+            ("/store/rootfs", "/"),
+            ("/store/rootfs2/lib", "/store/rootfs2/lib"),
+            ("/lib", "/lib"),
+        ] {
+            assert_eq!(
+                above(b"/store/rootfs", path.as_bytes()),
+                expected.as_bytes()
+            );
+        }
     }
 
     proptest! {

@@ -140,17 +140,25 @@ impl<'fd> Tree<'fd> {
     }
 }
 
-/// Opens `path` beneath `dir` without following any link.
-pub(super) fn open_below<P: rustix::path::Arg>(
+/// Opens `path` beneath `dir` without following any link, and where permitted without a trace in
+/// the time of access.
+pub(super) fn open_below<P: rustix::path::Arg + Copy>(
     dir: impl AsFd,
     path: P,
     flags: OFlags,
 ) -> Result<OwnedFd> {
-    openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), RESOLVE)
+    let open = |flags| openat2(&dir, path, flags | OFlags::CLOEXEC, Mode::empty(), RESOLVE);
+    if flags.contains(OFlags::PATH) {
+        return open(flags);
+    }
+    match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags),
+        outcome => outcome,
+    }
 }
 
 /// Opens a regular file beneath `dir`; a FIFO or device in its place neither blocks nor acts.
-pub(super) fn open_regular<P: rustix::path::Arg>(
+pub(super) fn open_regular<P: rustix::path::Arg + Copy>(
     dir: impl AsFd,
     path: P,
     flags: OFlags,

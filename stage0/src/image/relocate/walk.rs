@@ -119,7 +119,7 @@ fn enter(dir: &OwnedFd, path: &[u8], device: u64, visitor: &mut impl Visitor) ->
 /// All names in a directory, sorted: the visitor may change the directory meanwhile.
 fn names(dir: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    for entry in Dir::new(open_below(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY)?)? {
         let name = entry?.file_name().to_owned();
         if !matches!(name.to_bytes(), b"." | b"..") {
             names.push(name);
