@@ -14,7 +14,7 @@ extract_packages() {
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --customize-hook='APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache show --no-all-versions '"$1"' >"$1.package"' \
+        --extract-hook='APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache show --no-all-versions '"$1"' >"$1.package"' \
         "$IMAGE_SUITE" "$rootfs" "$MIRROR"
     sed -n 's/^Version: //p' "$rootfs.package" >"$rootfs.version"
     rm "$rootfs.package"

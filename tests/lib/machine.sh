@@ -58,7 +58,7 @@ machine_erase() {
     pid=$(cat "$1/pid" 2>/dev/null || true)
     if [[ -n $pid ]] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -- "--directory=$1/root "; then
         kill -KILL "$pid" 2>/dev/null || true
-        tail --pid="$pid" -f /dev/null
+        tail --pid="$pid" --sleep-interval=0.05 -f /dev/null
     fi
     cgroup=$(machine_cgroup "$1")
     if [[ -d $cgroup ]]; then
@@ -74,6 +74,8 @@ machine_erase() {
 machine_boot() {
     machine_spawn {MACHINE_LOCK}>&- &
     MACHINE_NSPAWN=$!
+    # Its end is no news to the user.
+    disown "$MACHINE_NSPAWN"
     echo "$MACHINE_NSPAWN" >"$MACHINE_DIR/pid"
     local deadline=$((SECONDS + 90))
     until machine_up; do
@@ -126,7 +128,6 @@ machine_run() {
 machine_remove() {
     [[ -n $MACHINE_DIR ]] || return 0
     machine_erase "$MACHINE_DIR"
-    [[ -z $MACHINE_NSPAWN ]] || wait "$MACHINE_NSPAWN" 2>/dev/null || true
     MACHINE_DIR=
 }
 

@@ -14,8 +14,8 @@ build_machine_root() {
     mmdebstrap --quiet --variant=minbase --include="$include" \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         "$MACHINE_SUITE" "$1/root" "$MIRROR"
-    # Every machine gets an identity of its own at its first boot.
-    echo uninitialized >"$1/root/etc/machine-id"
+    # Every machine gets an identity of its own; "uninitialized" would also enable every unit.
+    : >"$1/root/etc/machine-id"
     # Containers that outlive their daemon are what the tests look at.
     mkdir -p "$1/root/etc/docker"
     echo '{ "live-restore": true }' >"$1/root/etc/docker/daemon.json"

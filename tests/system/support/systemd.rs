@@ -68,9 +68,10 @@ pub(crate) fn skim_units() -> Vec<String> {
 /// How often the service manager has reloaded its configuration since the cursor.
 #[track_caller]
 pub(crate) fn reloads_since(cursor: &Cursor) -> usize {
+    // "Reloading." or, since systemd 254, "Reloading...".
     let messages = cursor.messages(&["_PID=1"]);
     messages
         .iter()
-        .filter(|message| message.text.starts_with("Reloading finished"))
+        .filter(|message| message.text.starts_with("Reloading."))
         .count()
 }
