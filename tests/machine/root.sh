@@ -1,0 +1,29 @@
+# shellcheck shell=bash
+# The root of the machine: Debian bookworm with what a container host has, and the peers that skim
+# is measured against.
+
+MACHINE_SUITE=bookworm
+MACHINE_INCLUDE=(
+    systemd systemd-sysv dbus iproute2 iptables kmod procps util-linux-extra libcap2-bin
+    ca-certificates busybox-static podman conmon crun hyperfine
+)
+
+build_machine_root() {
+    local include
+    include=$(IFS=,; echo "${MACHINE_INCLUDE[*]}")
+    mmdebstrap --quiet --variant=minbase --include="$include" \
+        --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+        "$MACHINE_SUITE" "$1/root" "$MIRROR"
+    # Every machine gets an identity of its own; "uninitialized" would also enable every unit.
+    : >"$1/root/etc/machine-id"
+    # Containers that outlive their daemon are what the tests look at.
+    mkdir -p "$1/root/etc/docker"
+    echo '{ "live-restore": true }' >"$1/root/etc/docker/daemon.json"
+}
+
+# Prints the directory of the root; it is to be copied, never booted.
+machine_root() {
+    local dir
+    dir=$(cached root "$(hash_of "$REPO/tests/machine/root.sh")" build_machine_root)
+    echo "$dir/root"
+}

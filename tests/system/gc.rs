@@ -1,0 +1,122 @@
+//! What is left after gc: nothing.
+
+use std::path::Path;
+
+use crate::support::command::skim;
+use crate::support::host::Host;
+use crate::support::image::Image;
+use crate::support::journal::Cursor;
+use crate::support::pod::{Pod, gc};
+use crate::support::systemd;
+use crate::support::trace::Trace;
+
+const BATCH: usize = 10;
+
+fn image(host: &Host) -> std::path::PathBuf {
+    Image::busybox(host, "garbage")
+        .exec(&["/bin/sleep", "1000000"])
+        .build()
+}
+
+#[test]
+fn ten_pods_leave_nothing_after_one_gc_with_one_daemon_reload() {
+    let host = Host::new();
+    let image = image(&host);
+    let cursor = Cursor::now();
+    let pods: Vec<_> = (0..BATCH).map(|_| Pod::start([&image])).collect();
+    assert_eq!(Trace::take().pods.len(), BATCH);
+    skim(
+        ["stop"]
+            .into_iter()
+            .chain(pods.iter().map(|pod| pod.uuid.as_str())),
+    )
+    .success();
+    assert_eq!(
+        systemd::reloads_since(&cursor),
+        0,
+        "a reload stood in the way of starting or stopping"
+    );
+
+    gc();
+
+    Trace::assert_none();
+    assert_eq!(systemd::reloads_since(&cursor), 1);
+}
+
+#[test]
+fn gc_without_garbage_reloads_nothing() {
+    let host = Host::new();
+    let pod = Pod::start([image(&host)]);
+    let cursor = Cursor::now();
+    gc();
+    assert_eq!(systemd::reloads_since(&cursor), 0);
+    assert_eq!(systemd::state(&pod.service("garbage")), "active (running)");
+}
+
+#[test]
+fn gc_spares_pods_within_the_grace_period() {
+    let host = Host::new();
+    let pod = Pod::start([image(&host)]);
+    pod.stop();
+    skim(["gc", "--grace-period=1h"]).success();
+    assert_eq!(Trace::take().pods.len(), 1);
+    gc();
+    Trace::assert_none();
+}
+
+#[test]
+fn a_dry_run_of_gc_names_the_pod_and_leaves_it() {
+    let host = Host::new();
+    let pod = Pod::start([image(&host)]);
+    pod.stop();
+    let before = Trace::take();
+    let outcome = skim(["gc", "--grace-period=0s", "--dry-run"]).success();
+    assert!(outcome.stdout.contains(&pod.uuid), "{outcome:#?}");
+    assert_eq!(Trace::take(), before);
+}
+
+#[test]
+fn rm_removes_one_exited_pod_and_refuses_a_running_one() {
+    let host = Host::new();
+    let image = image(&host);
+    let (exited, running) = (Pod::start([&image]), Pod::start([&image]));
+    exited.stop();
+    let outcome = skim(["rm", &running.uuid, &exited.uuid]);
+    assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+    assert_eq!(
+        systemd::state(&running.service("garbage")),
+        "active (running)"
+    );
+    let pods = Trace::take().pods;
+    assert_eq!(pods.len(), 1, "{pods:?}");
+    assert!(pods[0].ends_with(&running.uuid), "{pods:?}");
+}
+
+#[test]
+fn run_with_rm_leaves_nothing() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "vanishing")
+        .exec(&["/bin/echo", "here"])
+        .build();
+    let outcome = skim(["run".as_ref(), "--rm".as_ref(), image.as_os_str()]).success();
+    assert_eq!(outcome.stdout, "here\n");
+    Trace::assert_none();
+}
+
+#[test]
+fn the_shipped_timer_calls_gc() {
+    let _host = Host::new();
+    let units = ["skim-gc.service", "skim-gc.timer"]
+        .map(|unit| Path::new("/usr/lib/systemd/system").join(unit));
+    let verify = crate::support::command::run(
+        "systemd-analyze",
+        [
+            "verify".as_ref(),
+            "--man=no".as_ref(),
+            units[0].as_os_str(),
+            units[1].as_os_str(),
+        ],
+    )
+    .success();
+    assert_eq!(verify.stdout + &verify.stderr, "");
+}

@@ -1,0 +1,10 @@
+//! What the tests stand on: the machine, pods, images, and a look at the host's state.
+
+pub(crate) mod command;
+pub(crate) mod host;
+pub(crate) mod image;
+pub(crate) mod journal;
+pub(crate) mod pod;
+pub(crate) mod process;
+pub(crate) mod systemd;
+pub(crate) mod trace;
