@@ -20,6 +20,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 const QUEUE: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 const SERVICE: &str = "org.freedesktop.systemd1";
+const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 
@@ -126,7 +127,10 @@ impl Bus {
             let rule = signal(&object_path(unit), "PropertiesChanged")?;
             dbus.add_match_rule(rule).await?;
         }
-        self.manager.subscribe().await?;
+        match self.manager.subscribe().await {
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == ALREADY_SUBSCRIBED => (),
+            subscribed => subscribed?,
+        }
         Ok(Listener {
             stream,
             units: units.to_vec(),
