@@ -84,8 +84,12 @@ fn standard(machine: Machine) -> Vec<Vec<u8>> {
     let multiarch = triplets(machine)
         .iter()
         .map(|triplet| format!("lib/{triplet}"));
-    let wide: &[&str] = if machine.wide { &["lib64"] } else { &[] };
-    let plain = wide.iter().chain(&["lib"]).map(|&lib| lib.to_owned());
+    let biarch = match (machine.number, machine.wide) {
+        (_, true) => "lib64",
+        (62, false) => "libx32",
+        (_, false) => "lib32",
+    };
+    let plain = [biarch, "lib"].map(str::to_owned);
     let mut directories = Vec::new();
     for lib in multiarch.chain(plain) {
         directories.push(format!("/{lib}").into_bytes());

@@ -3,12 +3,12 @@
 //! Done once per image, on the unpacked tree, against the path at which the store will keep it:
 //!
 //! - Dynamic executables get the image's own loader as their interpreter, and a DT_RPATH with
-//!   the image's library directories ([`program`]). DT_RPATH rather than DT_RUNPATH, which the
+//!   the image's library directories (`program`). DT_RPATH rather than DT_RUNPATH, which the
 //!   libraries' own needs and dlopen(3) ignore; absolute paths rather than `$ORIGIN`, which
 //!   means nothing to a program that runs from a memfd.
 //! - Shared libraries are changed only where a search path of their own gets in the way.
-//! - `#!` lines whose interpreter is in the image name it there ([`shebang`]).
-//! - Symbolic links that mean the image's root become relative ([`symlink`]).
+//! - `#!` lines whose interpreter is in the image name it there (`shebang`).
+//! - Symbolic links that mean the image's root become relative (`symlink`).
 //!
 //! Everything else stays byte for byte: static programs, the loader, what is not executable,
 //! and what has no loader or interpreter in the image and so means the host's.
@@ -85,7 +85,14 @@ fn checked_root(path: &Path) -> Result<Vec<u8>> {
             path.display()
         );
     }
-    Ok(join(&components(bytes).collect::<Vec<_>>()))
+    let components: Vec<_> = components(bytes).collect();
+    if components.is_empty() || components.contains(&&b".."[..]) {
+        bail!(
+            "cannot relocate an image to {}: name a directory below /",
+            path.display()
+        );
+    }
+    Ok(join(&components))
 }
 
 struct Relocation<'a> {

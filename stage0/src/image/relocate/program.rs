@@ -11,8 +11,8 @@ use super::elf::{Facts, Fault, MAX_INTERPRETER, Machine};
 use super::elf_patch::{MAX_WRITTEN, Wanted, patch};
 use super::libraries::{self, Libc};
 use super::report::{FromTo, Recorder, What};
-use super::survey::Survey;
-use super::tree::{Found, Tree};
+use super::survey::{Loader, Survey};
+use super::tree::Tree;
 use super::walk::Entry;
 use super::{is_executable, rewrite, rpath};
 
@@ -52,7 +52,7 @@ impl<'a> Programs<'a> {
         file: &File,
         report: &mut Recorder,
     ) -> Result<()> {
-        if self.survey.loaders.contains(&entry.id()) {
+        if self.survey.inodes.contains(&entry.id()) {
             return Ok(());
         }
         let mut view = CowFile::new(file, MAX_WRITTEN)?;
@@ -84,19 +84,16 @@ impl<'a> Programs<'a> {
         view: &mut CowFile<'_>,
         facts: &Facts,
     ) -> Result<Option<What>, Problem> {
-        let (loader, libc) = match role(facts, is_executable(entry)) {
-            Role::Program(path) => match self.tree.find_file(path)? {
-                Some(loader) => (Some(loader), Libc::of_loader(path)),
-                None => return Ok(None),
-            },
-            Role::Library => match self.libc_of(facts) {
-                Some(libc) => (None, libc),
-                None => return Ok(None),
-            },
+        let (loader, is_program) = match role(facts, is_executable(entry)) {
+            Role::Program(path) => (self.loader_at(path)?, true),
+            Role::Library => (self.loader_for(facts), false),
             Role::Other => return Ok(None),
         };
-        let rpath = self.rpath(entry.dir_path, facts, libc, loader.as_ref())?;
-        let interpreter = loader.map(|loader| self.interpreter(&loader)).transpose()?;
+        let Some(loader) = loader else {
+            return Ok(None);
+        };
+        let rpath = self.rpath(entry.dir_path, facts, &loader)?;
+        let interpreter = is_program.then(|| self.interpreter(&loader)).transpose()?;
         if interpreter.is_none() && facts.search_path() == Some(rpath.to_bytes()) {
             return Ok(None);
         }
@@ -115,15 +112,29 @@ impl<'a> Programs<'a> {
         }))
     }
 
-    /// The C library that a library is for: among those that the image's programs run on, the
-    /// one that it names, or else the first.
-    fn libc_of(&self, facts: &Facts) -> Option<Libc> {
-        let libcs = self.survey.libcs.get(&facts.machine)?;
-        let named = |libc: &&Libc| facts.libc.as_ref().is_some_and(|name| libc.is_named(name));
-        libcs.iter().find(named).or(libcs.first()).cloned()
+    /// The loader that a program names, if it is in the image.
+    fn loader_at(&self, path: &[u8]) -> Result<Option<Loader>, Problem> {
+        let found = self.tree.find_file(path)?;
+        Ok(found.map(|found| Loader {
+            libc: Libc::of_loader(path),
+            path: found.path,
+        }))
     }
 
-    fn interpreter(&self, loader: &Found) -> Result<CString, Fault> {
+    /// The loader that a library is for: among those of the image's programs, the one of the C
+    /// library that it needs, or else the first.
+    fn loader_for(&self, facts: &Facts) -> Option<Loader> {
+        let loaders = self.survey.loaders.get(&facts.machine)?;
+        let needed = |loader: &&Loader| {
+            facts
+                .libc
+                .as_ref()
+                .is_some_and(|name| loader.libc.is_named(name))
+        };
+        loaders.iter().find(needed).or(loaders.first()).cloned()
+    }
+
+    fn interpreter(&self, loader: &Loader) -> Result<CString, Fault> {
         let path = rpath::below(self.final_root, &loader.path);
         if path.len() >= MAX_INTERPRETER {
             return Err(Fault::odd("the path of its loader would be too long"));
@@ -133,13 +144,7 @@ impl<'a> Programs<'a> {
 
     /// The file's own directories, then the image's; last the loader's, beside which its C
     /// library is.
-    fn rpath(
-        &mut self,
-        dir: &[u8],
-        facts: &Facts,
-        libc: Libc,
-        loader: Option<&Found>,
-    ) -> Result<CString, Problem> {
+    fn rpath(&mut self, dir: &[u8], facts: &Facts, loader: &Loader) -> Result<CString, Problem> {
         let mut own = Vec::new();
         let search_path = facts.search_path().unwrap_or_default();
         for candidate in rpath::candidates(search_path, dir, facts.machine) {
@@ -147,13 +152,13 @@ impl<'a> Programs<'a> {
             let path = rpath::above(self.final_root, &candidate);
             own.extend(self.tree.find_directory(b"/", path)?);
         }
-        let key = (libc, facts.machine);
+        let key = (loader.libc.clone(), facts.machine);
         if !self.directories.contains_key(&key) {
             let found = libraries::directories(self.tree, &key.0, key.1).map_err(Problem::Other)?;
             self.directories.insert(key.clone(), found);
         }
         let shared = self.directories.get(&key).into_iter().flatten();
-        let beside = loader.map(|loader| libraries::parent(&loader.path));
+        let beside = [libraries::parent(&loader.path)];
         let all = own.iter().chain(shared).map(Vec::as_slice).chain(beside);
         let path = rpath::search_path(self.final_root, all)
             .ok_or_else(|| Fault::odd("its library search path would be too long"))?;
@@ -163,9 +168,9 @@ impl<'a> Programs<'a> {
 
 /// What kind of file it is, by its content.
 ///
-/// Libraries can have an interpreter too (libc.so.6 prints its version), and so can be programs
-/// a DT_SONAME: where there is one and no search path, the file is a library that works as it
-/// is. A static program or a loader has neither interpreter nor needs, but starts somewhere.
+/// Some libraries have an interpreter too (libc.so.6 prints its version): what has a DT_SONAME and
+/// no search path of its own is a library that works as it is. A static program or a loader has
+/// neither an interpreter nor needs, but starts somewhere.
 fn role(facts: &Facts, is_executable: bool) -> Role<'_> {
     let interferes = facts.runpath.is_some()
         || facts
@@ -207,5 +212,122 @@ impl From<anyhow::Error> for Problem {
 impl From<rustix::io::Errno> for Problem {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Fault(Fault::Io(errno.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            machine: Machine {
+                number: 62,
+                wide: true,
+            },
+            interpreter: None,
+            has_entry: false,
+            has_soname: false,
+            has_needs: true,
+            libc: None,
+            rpath: None,
+            runpath: None,
+        }
+    }
+
+    #[test]
+    fn tells_programs_from_libraries_by_their_content() {
+        let interpreter = || Some(b"/ld.so".to_vec());
+        let path = |path: &str| Some(path.as_bytes().to_vec());
+        let program = || Facts {
+            interpreter: interpreter(),
+            has_entry: true,
+            ..facts()
+        };
+        let library = || Facts {
+            has_soname: true,
+            ..facts()
+        };
+        let libc = || Facts {
+            interpreter: interpreter(),
+            has_entry: true,
+            ..library()
+        };
+        let loader = || Facts {
+            has_entry: true,
+            has_needs: false,
+            ..library()
+        };
+        for (name, facts, is_executable, expected) in [
+            ("program", program(), true, Role::Program(b"/ld.so")),
+            ("not executable", program(), false, Role::Other),
+            (
+                "relative",
+                Facts {
+                    interpreter: path("ld.so"),
+                    ..program()
+                },
+                true,
+                Role::Other,
+            ),
+            ("libc.so.6", libc(), true, Role::Other),
+            (
+                "libc with RUNPATH",
+                Facts {
+                    runpath: path("/x"),
+                    ..libc()
+                },
+                false,
+                Role::Library,
+            ),
+            ("library", library(), false, Role::Other),
+            (
+                "RUNPATH",
+                Facts {
+                    runpath: path("$ORIGIN"),
+                    ..library()
+                },
+                false,
+                Role::Library,
+            ),
+            (
+                "RPATH",
+                Facts {
+                    rpath: path("/usr/lib/x"),
+                    ..library()
+                },
+                true,
+                Role::Library,
+            ),
+            (
+                "$ORIGIN",
+                Facts {
+                    rpath: path("$ORIGIN"),
+                    ..library()
+                },
+                false,
+                Role::Other,
+            ),
+            (
+                "plugin",
+                Facts {
+                    runpath: path("/x"),
+                    ..facts()
+                },
+                false,
+                Role::Library,
+            ),
+            (
+                "loader",
+                Facts {
+                    runpath: path("/x"),
+                    ..loader()
+                },
+                true,
+                Role::Other,
+            ),
+        ] {
+            assert_eq!(role(&facts, is_executable), expected, "{name}");
+        }
     }
 }

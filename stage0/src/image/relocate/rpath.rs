@@ -5,6 +5,8 @@ use super::libraries::{platform, triplets};
 
 /// The longest search path that is written.
 const MAX_RPATH: usize = 64 * 1024;
+/// How many entries of a file's own search path count: far more than linkers emit.
+const MAX_ENTRIES: usize = 256;
 
 /// Bytes that end an entry of a search path for glibc (`:`) or musl (`:` and newline), or begin
 /// a token of ld.so (`$`): a path that holds one cannot be written.
@@ -27,7 +29,7 @@ pub(super) fn has_absolute_entry(search_path: &[u8]) -> bool {
 /// relative to the working directory of whoever starts the program are dropped.
 pub(super) fn candidates(search_path: &[u8], origin: &[u8], machine: Machine) -> Vec<Vec<u8>> {
     let mut candidates = Vec::new();
-    for entry in entries(search_path) {
+    for entry in entries(search_path).take(MAX_ENTRIES) {
         let entry = replace(entry, b"ORIGIN", origin);
         let entry = replace(&entry, b"PLATFORM", platform(machine).as_bytes());
         if !entry.starts_with(b"/") {
@@ -169,6 +171,15 @@ mod tests {
         assert_eq!(path, b"/store/rootfs/lib:/store/rootfs");
         let long = vec![b'x'; MAX_RPATH];
         assert_eq!(search_path(b"/s", [&*long]), None);
+    }
+
+    #[test]
+    fn a_search_path_without_end_is_cut() {
+        let endless: String = (0..10_000).map(|number| format!("/{number}:")).collect();
+        assert_eq!(
+            candidates(endless.as_bytes(), b"/", AMD64).len(),
+            MAX_ENTRIES
+        );
     }
 
     #[test]

@@ -14,16 +14,25 @@ use super::report::show;
 use super::tree::{Tree, open_regular};
 use super::walk::{Entry, Visitor, walk};
 
-/// More C libraries for one machine than this mean nothing.
-const MAX_LIBCS: usize = 8;
+/// More loaders for one machine than this mean nothing.
+const MAX_LOADERS: usize = 8;
+
+/// A loader that programs of the image use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loader {
+    /// The C library that it belongs to.
+    pub(super) libc: Libc,
+    /// Its real path.
+    pub(super) path: Vec<u8>,
+}
 
 /// What the image's programs run on.
 #[derive(Default)]
 pub(super) struct Survey {
-    /// The loaders, by device and inode.
-    pub(super) loaders: HashSet<(u64, u64)>,
-    /// The C libraries they belong to.
-    pub(super) libcs: BTreeMap<Machine, Vec<Libc>>,
+    /// The loaders' inodes, by device and number.
+    pub(super) inodes: HashSet<(u64, u64)>,
+    /// The loaders for each machine.
+    pub(super) loaders: BTreeMap<Machine, Vec<Loader>>,
 }
 
 /// Looks at every program of the image.
@@ -66,14 +75,17 @@ impl Surveyor<'_> {
         let Some(path) = facts.interpreter.filter(|path| path.starts_with(b"/")) else {
             return Ok(());
         };
-        let Some(loader) = self.tree.find_file(&path)? else {
+        let Some(found) = self.tree.find_file(&path)? else {
             return Ok(());
         };
-        self.survey.loaders.insert(loader.id);
-        let libcs = self.survey.libcs.entry(facts.machine).or_default();
-        let libc = Libc::of_loader(&path);
-        if libcs.len() < MAX_LIBCS && !libcs.contains(&libc) {
-            libcs.push(libc);
+        self.survey.inodes.insert(found.id);
+        let loaders = self.survey.loaders.entry(facts.machine).or_default();
+        let loader = Loader {
+            libc: Libc::of_loader(&path),
+            path: found.path,
+        };
+        if loaders.len() < MAX_LOADERS && !loaders.contains(&loader) {
+            loaders.push(loader);
         }
         Ok(())
     }

@@ -173,3 +173,64 @@ fn check_content(view: &mut CowFile<'_>, movable: &[Range<u64>]) -> Result<(), F
     outcome.map_err(Fault::Io)?;
     ensure(intact, "data that belongs to none of its sections")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    /// This test's own executable, and where its code starts in the file.
+    fn with_executable(test: impl FnOnce(&mut CowFile<'_>, Image, u64)) {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut view = CowFile::new(&file, 1 << 20).unwrap();
+        let image = Image::read(&mut view).unwrap().unwrap();
+        let code = image.file_offset(image.header.entry_point, 1).unwrap();
+        test(&mut view, image, code);
+    }
+
+    #[test]
+    fn content_outside_the_movable_ranges_must_stay() {
+        with_executable(|view, _, code| {
+            let mut byte = [0];
+            view.read_at(code, &mut byte).unwrap();
+            view.seek(SeekFrom::Start(code)).unwrap();
+            view.write_all(&[!byte[0]]).unwrap();
+            let movable = code..code + 1;
+            check_content(view, &[movable]).unwrap();
+            let error = check_content(view, &[0..code, code + 1..u64::MAX]).unwrap_err();
+            assert!(matches!(error, Fault::Odd(reason) if reason.contains("sections")));
+        });
+    }
+
+    #[test]
+    fn segments_and_dynamic_entries_must_stay() {
+        with_executable(|view, before, _| {
+            check_dynamic(&before, &before).unwrap();
+            let mut after = Image::read(view).unwrap().unwrap();
+            let is_load = |segment: &Segment| segment.kind == SegmentKind::Loadable;
+            let load = after
+                .segments
+                .iter_mut()
+                .find(|segment| is_load(segment))
+                .unwrap();
+            load.memory_size += 1;
+            assert!(check_segments(&before, &after).is_err());
+            let mut after = Image::read(view).unwrap().unwrap();
+            after.dynamic.as_mut().unwrap().pop();
+            assert!(check_dynamic(&before, &after).is_err());
+        });
+    }
+
+    #[test]
+    fn the_dynamic_section_must_stay_writable() {
+        with_executable(|view, before, _| {
+            let mut after = Image::read(view).unwrap().unwrap();
+            for segment in after.segments.iter_mut() {
+                segment.flags.remove(SegmentFlags::WRITABLE);
+            }
+            assert!(check_dynamic(&before, &after).is_err());
+        });
+    }
+}

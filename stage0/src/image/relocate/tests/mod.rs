@@ -245,6 +245,8 @@ fn a_root_that_no_search_path_can_name_is_refused() {
         ("/a:b", "cannot name a path with `:`"),
         ("/a$b", "`$`"),
         ("a", "not absolute"),
+        ("//", "below /"),
+        ("/a/../b", "below /"),
     ] {
         let error = relocate(std::os::fd::AsFd::as_fd(&fd), Path::new(path)).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
