@@ -21,9 +21,9 @@ mod index;
 mod record;
 mod staging;
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -74,13 +74,7 @@ impl Store {
     pub fn open(skim_dir: &Path) -> Result<Self> {
         let context = || format!("cannot open the store in {}", skim_dir.display());
         if !skim_dir.exists() {
-            if let Some(parent) = skim_dir.parent() {
-                fs::create_dir_all(parent).with_context(context)?;
-            }
-            match DirBuilder::new().mode(0o711).create(skim_dir) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (),
-                result => result.with_context(context)?,
-            }
+            create_top(skim_dir).with_context(context)?;
         }
         // Relocated programs hold this path: it must not depend on how the user spelt it.
         let path = fs::canonicalize(skim_dir).with_context(context)?;
@@ -195,6 +189,19 @@ impl Store {
     /// The path of the tree of the image in the directory `name`.
     fn tree(&self, name: &str) -> PathBuf {
         self.path.join(name).join(record::ROOTFS)
+    }
+}
+
+/// Makes the skim directory: apps without privileges must be able to pass through it.
+fn create_top(skim_dir: &Path) -> std::io::Result<()> {
+    if let Some(parent) = skim_dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(skim_dir) {
+        // mkdir(2) would subtract the umask.
+        Ok(()) => fs::set_permissions(skim_dir, Permissions::from_mode(0o711)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

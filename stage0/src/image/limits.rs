@@ -28,7 +28,7 @@ impl Default for Limits {
             manifest: 4 << 20,
             extension: 1 << 20,
             sparse_segments: 1 << 16,
-            directory_names: 64 << 20,
+            directory_names: 32 << 20,
         }
     }
 }

@@ -17,3 +17,6 @@ pub mod name;
 pub mod reference;
 pub mod relocate;
 pub mod unpack;
+
+#[cfg(test)]
+pub(crate) mod testing;
