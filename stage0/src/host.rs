@@ -41,7 +41,7 @@ impl Host {
     pub fn need_root(&self) -> Result<()> {
         ensure!(
             rustix::process::geteuid().is_root(),
-            "cannot run as unprivileged user: use sudo"
+            "cannot run as unprivileged user: run it as root (sudo)"
         );
         Ok(())
     }

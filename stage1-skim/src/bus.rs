@@ -177,6 +177,7 @@ impl Bus {
             ("Slice", Variant::from(scope.slice)),
             ("PIDs", Variant::from(vec![scope.pid])),
             ("Wants", Variant::from(scope.wants.to_vec())),
+            ("PropagatesStopTo", Variant::from(scope.wants.to_vec())),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
         self.manager
@@ -284,7 +285,7 @@ pub struct Scope<'a> {
     pub slice: &'a str,
     /// The process that it takes over.
     pub pid: u32,
-    /// The units that start with it.
+    /// The units that start with it, and stop before it does.
     pub wants: &'a [String],
 }
 

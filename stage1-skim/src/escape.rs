@@ -84,23 +84,17 @@ pub fn quoted(word: &str) -> Result<String, Unrepresentable> {
 /// The value of `ExecStart=` and its like: `path` is executed with `argv`, `argv[0]` first.
 ///
 /// The prefix `@` passes `argv[0]` apart from the path, `:` keeps systemd from expanding `$`
-/// (systemd.service(5), "Special executable prefixes"); `full_privileges` adds `+`.
+/// (systemd.service(5), "Special executable prefixes"). They are part of the first word, and so
+/// stand within its quotes.
 ///
 /// # Errors
 /// Where the path or an argument cannot be expressed.
-pub fn command_line(
-    path: &Path,
-    argv: &[String],
-    full_privileges: bool,
-) -> Result<String, Unrepresentable> {
+pub fn command_line(path: &Path, argv: &[String]) -> Result<String, Unrepresentable> {
     let path = absolute(path)?;
     if path.contains(['"', '\'', '\\']) || path.chars().any(char::is_control) {
         return Err(Unrepresentable::ExecutableName);
     }
-    let prefix = if full_privileges { "+:@" } else { ":@" };
-    // The prefix stands outside the quotes nowhere in systemd's grammar: the whole first word,
-    // prefix and path, is one word.
-    let mut line = quoted(&format!("{prefix}{path}"))?;
+    let mut line = quoted(&format!(":@{path}"))?;
     for word in argv {
         line.push(' ');
         line.push_str(&quoted(word)?);
@@ -234,12 +228,8 @@ mod tests {
     fn command_line_keeps_argv0_and_dollar() {
         let argv = ["sh".to_string(), "-c".into(), "echo $$ %i".into()];
         assert_eq!(
-            command_line(Path::new("/r/bin/sh"), &argv, false).unwrap(),
+            command_line(Path::new("/r/bin/sh"), &argv).unwrap(),
             r#"":@/r/bin/sh" "sh" "-c" "echo $$ %%i""#
-        );
-        assert_eq!(
-            command_line(Path::new("/r/b"), &["b".to_string()], true).unwrap(),
-            r#""+:@/r/b" "b""#
         );
     }
 
@@ -248,13 +238,13 @@ mod tests {
         let argv = ["x".to_string()];
         for path in ["/a\"b", "/a'b", "/a\\b", "/a\nb"] {
             assert_eq!(
-                command_line(Path::new(path), &argv, false),
+                command_line(Path::new(path), &argv),
                 Err(Unrepresentable::ExecutableName),
                 "{path:?}"
             );
         }
         assert_eq!(
-            command_line(Path::new("bin/x"), &argv, false),
+            command_line(Path::new("bin/x"), &argv),
             Err(Unrepresentable::NotAbsolute)
         );
         for name in ["", "1A", "a.b", "a-b", "a=b", "ä"] {
@@ -271,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_word_reads_back(words in proptest::collection::vec("[^\0]{0,40}", 1..6)) {
-            let line = command_line(Path::new("/bin/x"), &words, false).unwrap();
+            let line = command_line(Path::new("/bin/x"), &words).unwrap();
             prop_assert!(!line.contains(['\n', '\r']));
             let read = read_back(&line);
             prop_assert_eq!(&read[0], ":@/bin/x");

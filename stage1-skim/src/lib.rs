@@ -12,11 +12,13 @@
 //! - [`pod_dir`]: the pod's directory, [`write`](mod@write): unit files on disk, [`mounts`]
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
 //! - [`run`]: the holder; [`output`], [`journal`], [`signals`], [`stdio`], [`logging`] serve it
+//! - [`credentials`]: from root to an app's user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
 
 pub mod bus;
 pub mod cgroup;
+pub mod credentials;
 pub mod directives;
 pub mod enter;
 pub mod escape;

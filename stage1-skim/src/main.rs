@@ -1,16 +1,19 @@
 //! The `stage1-skim` command: the entrypoints that stage0 executes in a pod's directory.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use stage1_skim::bus::BlockingBus;
+use stage1_skim::pod::Credentials;
 use stage1_skim::pod_dir::PodDir;
 use stage1_skim::run::{self, Mode};
 use stage1_skim::systemd::Systemd;
 use stage1_skim::write::UnitDirectory;
-use stage1_skim::{enter, gc, logging, names, retire, stop};
+use stage1_skim::{credentials, enter, gc, logging, names, retire, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.
@@ -26,6 +29,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Entrypoint {
+    #[command(flatten)]
+    OfPod(PodEntrypoint),
+    /// Become a program as another user; the services of apps that are not root's call it
+    #[command(name = credentials::ENTRYPOINT, hide = true)]
+    Exec(ExecArguments),
+}
+
+#[derive(Subcommand)]
+enum PodEntrypoint {
     /// Start the pod and hold it; exit with its code
     Run {
         /// Print `ready` once every app is up, then let go of the standard streams
@@ -54,6 +66,30 @@ enum Entrypoint {
     },
 }
 
+#[derive(Args)]
+struct ExecArguments {
+    #[arg(long)]
+    uid: u32,
+    #[arg(long)]
+    gid: u32,
+    #[arg(long)]
+    supplementary_gid: Vec<u32>,
+    program: PathBuf,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    argv: Vec<String>,
+}
+
+impl ExecArguments {
+    fn exec(self) -> Result<Infallible> {
+        let who = Credentials {
+            uid: self.uid,
+            gid: self.gid,
+            supplementary_gids: self.supplementary_gid,
+        };
+        credentials::exec(&who, &self.program, &self.argv)
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -74,19 +110,36 @@ fn main() -> ExitCode {
     }
 }
 
+/// What systemd itself exits with where it cannot execute a service's program (systemd.exec(5),
+/// "Process Exit Codes").
+const EXIT_EXEC: u8 = 203;
+
 fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
-    let directory = std::env::current_dir().context("cannot tell the working directory")?;
-    let pod = PodDir::open(&directory)?;
     match entrypoint {
-        Entrypoint::Run { detach, rm } => {
-            pod.check_lock(std::env::var(names::LOCK_FD).ok().as_deref())?;
-            run(&pod, detach, rm)
+        Entrypoint::OfPod(entrypoint) => {
+            let directory = std::env::current_dir().context("cannot tell the working directory")?;
+            in_pod(&PodDir::open(&directory)?, entrypoint)
         }
-        Entrypoint::Enter { app, command } => {
+        Entrypoint::Exec(arguments) => {
+            let Err(error) = arguments.exec();
+            eprintln!("{error:#}");
+            Ok(EXIT_EXEC)
+        }
+    }
+}
+
+fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
+    let lock = std::env::var(names::LOCK_FD).ok();
+    match entrypoint {
+        PodEntrypoint::Run { detach, rm } => {
+            pod.check_lock(lock.as_deref())?;
+            run(pod, detach, rm)
+        }
+        PodEntrypoint::Enter { app, command } => {
             match enter::exec(pod.app(app.as_deref())?, &command, false)? {}
         }
-        Entrypoint::Gc => {
-            pod.check_lock(std::env::var(names::LOCK_FD).ok().as_deref())?;
+        PodEntrypoint::Gc => {
+            pod.check_lock(lock.as_deref())?;
             let bus = BlockingBus::connect()?;
             let unit_directory = UnitDirectory::open()?;
             gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
@@ -94,7 +147,7 @@ fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
             bus.reload()?;
             Ok(0)
         }
-        Entrypoint::Stop { force } => {
+        PodEntrypoint::Stop { force } => {
             stop::stop(&pod.units, &BlockingBus::connect()?, force)?;
             Ok(0)
         }

@@ -88,7 +88,9 @@ impl<'a> Holder<'a> {
         local: Receiver<Local>,
     ) -> Result<Self> {
         let services = pod.services();
-        let files = units::units(&pod.plan)?;
+        let stage1 =
+            std::env::current_exe().context("cannot tell the path of stage1-skim itself")?;
+        let files = units::units(&pod.plan, &stage1)?;
         let directory = UnitDirectory::open()?;
         let bus = Bus::connect().await?;
         let events = bus.listen(&services).await?;

@@ -1,7 +1,10 @@
 //! From a pod's plan to its unit files: pure.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
+use crate::credentials;
 use crate::escape;
 use crate::names::{PodUnits, ROOT_SLICE};
 use crate::pod::{AppPlan, PodPlan};
@@ -16,19 +19,21 @@ pub struct UnitFile {
     pub text: String,
 }
 
-/// The unit files of a pod: its slice, and a service for each app.
+/// The unit files of a pod: its slice, and a service for each app. `stage1` is the path of
+/// stage1-skim, which changes to an app's user (see [`crate::credentials`]).
 ///
 /// # Errors
 /// Where a value of the plan cannot be expressed in a unit file; the message names the app and
 /// the value.
-pub fn units(plan: &PodPlan) -> Result<Vec<UnitFile>> {
+pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
     let names = PodUnits::new(&plan.uuid);
     let mut files = vec![slice(
         &names.slice(),
         &format!("skim pod {}", escape::text(&plan.uuid)),
     )];
     for app in &plan.apps {
-        let text = service(plan, app, &names).with_context(|| format!("app {}", app.name))?;
+        let text =
+            service(plan, app, &names, stage1).with_context(|| format!("app {}", app.name))?;
         files.push(UnitFile {
             name: names.service(&app.name),
             text,
@@ -55,9 +60,9 @@ fn slice(name: &str, description: &str) -> UnitFile {
     }
 }
 
-fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<String> {
+fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Result<String> {
     let mut settings = dependencies(plan, app, names);
-    settings.extend(execution(plan, app, names)?);
+    settings.extend(execution(plan, app, names, stage1)?);
     let mut text = unit::render(&[], &settings);
     for (origin, settings) in [
         ("from the image's skim.dropin", &app.image_settings),
@@ -71,9 +76,16 @@ fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<String> {
     Ok(text)
 }
 
-/// `[Unit]`: the app lives no longer than its pod's scope (`BindsTo=`), and starts after the
-/// apps that it requires. `Requires=`, not `BindsTo=`, between apps: else an app would be
-/// stopped whenever one that it requires restarts by itself.
+/// `[Unit]`: the app lives no longer than its pod's scope, and starts after the apps that it
+/// requires.
+///
+/// The scope wants its apps and propagates its stop to them (see [`crate::bus::Scope`]); should
+/// it end without a stop, as when the holder is killed, nothing needs the apps any more and
+/// `StopWhenUnneeded=` stops them. `BindsTo=` the scope would say the same in one word, but a
+/// scope exists only while it runs, so that systemd-analyze(1) would find fault with every unit.
+///
+/// `Requires=`, not `BindsTo=`, between apps: else an app would stay down after one that it
+/// requires has failed and been restarted.
 fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting> {
     let description = format!(
         "{} of skim pod {} ({})",
@@ -82,7 +94,7 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
     let mut settings = vec![
         Setting::unit("Description", escape::text(&description)),
         Setting::unit("CollectMode", "inactive-or-failed"),
-        Setting::unit("BindsTo", names.scope()),
+        Setting::unit("StopWhenUnneeded", "yes"),
         Setting::unit("After", names.scope()),
     ];
     for required in &app.requires {
@@ -93,7 +105,12 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
 }
 
 /// `[Service]`: what runs, where, and as whom.
-fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Setting>> {
+fn execution(
+    plan: &PodPlan,
+    app: &AppPlan,
+    names: &PodUnits,
+    stage1: &Path,
+) -> Result<Vec<Setting>> {
     let kind = if app.notify { "notify" } else { "exec" };
     let mut settings = vec![
         Setting::service("Type", kind),
@@ -104,39 +121,24 @@ fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Sett
     let directory = escape::path(&app.working_directory)
         .with_context(|| format!("working directory {:?}", app.working_directory))?;
     settings.push(Setting::service("WorkingDirectory", directory));
-    settings.extend(credentials(app));
     for variable in &app.environment {
         let line = escape::environment(&variable.name, &variable.value)
             .with_context(|| format!("environment variable {:?}", variable.name))?;
         settings.push(Setting::service("Environment", line));
     }
-    for (key, command, full_privileges) in [
-        ("ExecStartPre", app.pre_start.as_ref(), true),
-        ("ExecStart", Some(&app.exec), false),
-        ("ExecStopPost", app.post_stop.as_ref(), true),
+    let main = credentials::wrap(&app.credentials, stage1, &app.exec)?;
+    for (key, command) in [
+        ("ExecStartPre", app.pre_start.as_ref()),
+        ("ExecStart", Some(&main)),
+        ("ExecStopPost", app.post_stop.as_ref()),
     ] {
         if let Some(command) = command {
-            let line = escape::command_line(&command.path, &command.argv, full_privileges)
+            let line = escape::command_line(&command.path, &command.argv)
                 .with_context(|| format!("cannot run {:?}", command.path))?;
             settings.push(Setting::service(key, line));
         }
     }
     Ok(settings)
-}
-
-/// `User=` and its like, by number. Root without further groups is what a service is anyway.
-fn credentials(app: &AppPlan) -> Vec<Setting> {
-    let who = &app.credentials;
-    let mut settings = Vec::new();
-    if (who.uid, who.gid) != (0, 0) {
-        settings.push(Setting::service("User", who.uid.to_string()));
-        settings.push(Setting::service("Group", who.gid.to_string()));
-    }
-    if !who.supplementary_gids.is_empty() {
-        let gids: Vec<_> = who.supplementary_gids.iter().map(u32::to_string).collect();
-        settings.push(Setting::service("SupplementaryGroups", gids.join(" ")));
-    }
-    settings
 }
 
 fn log_fields(plan: &PodPlan, app: &AppPlan) -> Result<String> {

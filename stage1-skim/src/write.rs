@@ -75,7 +75,7 @@ impl UnitDirectory {
     /// As [`UnitDirectory::write`].
     pub fn write_root_slice(&self) -> Result<()> {
         let exists = |directory: &&str| Path::new(directory).join(ROOT_SLICE).exists();
-        if UNIT_PATH.iter().any(|directory| exists(&directory)) || self.exists(ROOT_SLICE) {
+        if UNIT_PATH.iter().any(exists) || self.exists(ROOT_SLICE) {
             return Ok(());
         }
         self.write(&[root_slice()])

@@ -164,7 +164,6 @@ fn containers_outlive_a_killed_containerd_which_comes_back() {
     let host = Host::new();
     let docker = DockerPod::start(&host);
     let container = docker.long_container();
-    let dockerd = systemd::main_pid(&docker.dockerd());
 
     kill_and_wait(&docker.containerd());
 
@@ -173,11 +172,6 @@ fn containers_outlive_a_killed_containerd_which_comes_back() {
         container.answers()
     });
     container.assert_never_stopped();
-    assert_eq!(
-        systemd::main_pid(&docker.dockerd()),
-        dockerd,
-        "dockerd was restarted"
-    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     let requests = requests(&Store::open(&host.directory)?, apps)?;
     let uuid = uuid::Uuid::new_v4().to_string();
     let pods = Pods::new(&host.directory);
-    let plan = plan::plan(&uuid, &pods.run_path(&uuid), &requests)?;
+    let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &requests)?;
     if let Some(file) = &arguments.uuid_file_save {
         std::fs::write(file, &uuid)
             .with_context(|| format!("cannot write the UUID to {}", file.display()))?;

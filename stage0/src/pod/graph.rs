@@ -19,7 +19,7 @@ pub struct Node<'a> {
 /// requires it.
 ///
 /// # Errors
-/// Where a required app is not in the pod, or what was said goes round in a circle.
+/// Where a required app is not in the pod, or what was said goes round in a cycle.
 pub fn resolve(nodes: &[Node<'_>]) -> Result<Vec<Vec<String>>> {
     let index_of = |name: &str| nodes.iter().position(|node| node.name == name);
     let mut edges: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
@@ -37,12 +37,9 @@ pub fn resolve(nodes: &[Node<'_>]) -> Result<Vec<Vec<String>>> {
             }
         }
     }
-    if let Some(circle) = find_circle(&edges) {
-        let names: Vec<_> = circle.iter().map(|index| nodes[*index].name).collect();
-        bail!(
-            "the apps require each other in a circle: {}",
-            names.join(" -> ")
-        );
+    if let Some(cycle) = find_cycle(&edges) {
+        let names: Vec<_> = cycle.iter().map(|index| nodes[*index].name).collect();
+        bail!("the apps form a dependency cycle: {}", names.join(" -> "));
     }
     for (index, node) in nodes.iter().enumerate().skip(1) {
         if node.requires.is_none() && !reaches(&edges, index - 1, index) {
@@ -67,8 +64,8 @@ fn reaches(edges: &[Vec<usize>], from: usize, to: usize) -> bool {
     false
 }
 
-/// The shortest circle through the first app that is in one, that app named again at the end.
-fn find_circle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
+/// The shortest cycle through the first app that is in one, that app named again at the end.
+fn find_cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
     let start = (0..edges.len()).find(|start| {
         let mut next = edges[*start].iter();
         next.any(|next| reaches(edges, *next, *start))
@@ -122,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_never_close_a_circle() {
+    fn defaults_never_close_a_cycle() {
         let apps: &[(&str, Option<&[&str]>)] = &[("a", Some(&["c"])), ("b", None), ("c", None)];
         let edges = resolve_all(apps).unwrap();
         assert_eq!(edges[1], ["a"]);
@@ -130,21 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_unknown_apps_are_refused() {
+    fn cycles_and_unknown_apps_are_refused() {
         let message = |apps| format!("{:#}", resolve_all(apps).unwrap_err());
         assert_eq!(
             message(&[("x", None), ("a", Some(&["b"])), ("b", Some(&["a"]))]),
-            "the apps require each other in a circle: a -> b -> a"
+            "the apps form a dependency cycle: a -> b -> a"
         );
         assert_eq!(
             message(&[("a", Some(&["a"]))]),
-            "the apps require each other in a circle: a -> a"
+            "the apps form a dependency cycle: a -> a"
         );
         assert!(message(&[("a", Some(&["b"]))]).starts_with("app a requires the app \"b\""));
     }
 
     #[test]
-    fn circles_are_found_behind_a_way_into_them() {
+    fn cycles_are_found_behind_a_way_into_them() {
         let apps: &[(&str, Option<&[&str]>)] = &[
             ("a", Some(&["d", "b"])),
             ("b", Some(&["c"])),

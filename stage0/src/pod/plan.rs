@@ -28,11 +28,27 @@ const DROPIN: &str = "skim.dropin";
 /// Whether the app speaks sd_notify(3) (appc executors' own annotation).
 const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
 
-/// Plans the pod `uuid`, whose directory will be `directory`.
+/// Where a bare program name is looked for after the working directory, where the image sets no
+/// `PATH`: rkt's two directories, then the rest of the default `PATH`.
+const DEFAULT_SEARCH_PATH: [&str; 6] = [
+    "/bin",
+    "/usr/bin",
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/sbin",
+];
+
+/// Plans the pod `uuid`, whose directory will be `directory`, for the stage1 at `stage1`.
 ///
 /// # Errors
 /// Everything that is wrong with the request, one line each.
-pub fn plan(uuid: &str, directory: &Path, requests: &[AppRequest]) -> Result<PodPlan> {
+pub fn plan(
+    uuid: &str,
+    directory: &Path,
+    stage1: &Path,
+    requests: &[AppRequest],
+) -> Result<PodPlan> {
     let names = app_names(requests)?;
     let nodes: Result<Vec<_>> = names
         .iter()
@@ -60,7 +76,7 @@ pub fn plan(uuid: &str, directory: &Path, requests: &[AppRequest]) -> Result<Pod
         apps: apps?,
     };
     // What systemd could not express is found here, too, not when half the pod exists.
-    units::units(&plan)?;
+    units::units(&plan, stage1)?;
     Ok(plan)
 }
 
@@ -240,8 +256,8 @@ impl Lookup<'_> {
     /// The file to execute, and `argv[0]`.
     ///
     /// An absolute name is as it is, one with a slash is relative to the working directory, a
-    /// bare one is looked for in the image's `PATH`, or the working directory, /bin and
-    /// /usr/bin. `argv[0]` stays as the image has it, except that an absolute one becomes the
+    /// bare one is looked for in the image's `PATH`, or else in the working directory and
+    /// [`DEFAULT_SEARCH_PATH`]. `argv[0]` stays as the image has it, except that an absolute one becomes the
     /// path on the host: programs such as python and postgres find their own files by it.
     fn program(&self, name: &str) -> Result<(PathBuf, String)> {
         let inside = self.find(name)?;
@@ -290,11 +306,10 @@ impl Lookup<'_> {
                 let absolute = directories.filter(|directory| directory.starts_with('/'));
                 absolute.map(PathBuf::from).collect()
             }
-            None => vec![
-                self.image_working_directory(),
-                PathBuf::from("/bin"),
-                PathBuf::from("/usr/bin"),
-            ],
+            None => [self.image_working_directory()]
+                .into_iter()
+                .chain(DEFAULT_SEARCH_PATH.map(PathBuf::from))
+                .collect(),
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) struct Message {
     pub(crate) unit: String,
     /// Microseconds since boot.
     pub(crate) time: u64,
+    cursor: String,
 }
 
 impl Cursor {
@@ -49,10 +50,15 @@ impl Cursor {
     #[track_caller]
     pub(crate) fn messages(&self, matches: &[&str]) -> Vec<Message> {
         run("journalctl", ["--sync"]).success();
-        let after = format!("--after-cursor={}", self.0);
-        let args = ["--quiet", "--all", "--output=json", &after];
+        // Not --after-cursor: it passes over one entry too many where the cursor's own does not
+        // match.
+        let from = format!("--cursor={}", self.0);
+        let args = ["--quiet", "--all", "--output=json", &from];
         let outcome = run("journalctl", args.iter().chain(matches)).success();
-        outcome.stdout.lines().map(message).collect()
+        let messages = outcome.stdout.lines().map(message);
+        messages
+            .filter(|message| message.cursor != self.0)
+            .collect()
     }
 }
 
@@ -67,6 +73,7 @@ fn message(line: &str) -> Message {
         text: field("MESSAGE"),
         unit: field("UNIT"),
         time,
+        cursor: field("__CURSOR"),
     }
 }
 

@@ -1,0 +1,100 @@
+//! Whom an app runs as: stage1-skim itself changes to the user, in place, and executes the app.
+//!
+//! `User=` will not do: systemd looks the number up in the host's account database, fails with
+//! 217/USER where it is missing, as most images' users are, and where it is not, adds the groups
+//! that the host's account of that number is in.
+
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::pod::{Credentials, ExecPlan};
+
+/// The entrypoint that [`wrap`] calls.
+pub const ENTRYPOINT: &str = "exec";
+
+/// The command that runs `command` as `who`: itself where that is root without further groups,
+/// which a service is anyway. Pure.
+///
+/// # Errors
+/// Where the path of the program is not UTF-8.
+pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<ExecPlan> {
+    if *who == Credentials::default() {
+        return Ok(command.clone());
+    }
+    let path = command.path.to_str();
+    let path = path.with_context(|| format!("the path {:?} is not UTF-8", command.path))?;
+    let mut argv = vec![
+        "stage1-skim".to_string(),
+        ENTRYPOINT.to_string(),
+        format!("--uid={}", who.uid),
+        format!("--gid={}", who.gid),
+    ];
+    let groups = who.supplementary_gids.iter();
+    argv.extend(groups.map(|gid| format!("--supplementary-gid={gid}")));
+    argv.extend(["--".to_string(), path.to_string()]);
+    argv.extend(command.argv.iter().cloned());
+    Ok(ExecPlan {
+        path: stage1.to_path_buf(),
+        argv,
+    })
+}
+
+/// Becomes `program` as `who`, with the arguments `argv`, `argv[0]` first.
+///
+/// The calls change the calling thread only, so this must come before any other is started.
+///
+/// # Errors
+/// Where the kernel refuses the change or the execution.
+pub fn exec(who: &Credentials, program: &Path, argv: &[String]) -> Result<Infallible> {
+    let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
+    let groups = who.supplementary_gids.iter().copied();
+    let groups: Vec<_> = groups.map(Gid::from_raw).collect();
+    set_thread_groups(&groups).context("cannot set the supplementary groups")?;
+    set_thread_res_gid(gid, gid, gid).context("cannot set the group")?;
+    set_thread_res_uid(uid, uid, uid).context("cannot set the user")?;
+    let mut command = Command::new(program);
+    if let Some((argv0, rest)) = argv.split_first() {
+        command.arg0(argv0).args(rest);
+    }
+    Err(command.exec()).with_context(|| format!("cannot execute {}", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> ExecPlan {
+        ExecPlan {
+            path: "/r/bin/x".into(),
+            argv: vec!["x".into(), "--uid=0".into()],
+        }
+    }
+
+    #[test]
+    fn root_needs_no_wrapping() {
+        let plain = wrap(&Credentials::default(), Path::new("/s"), &command()).unwrap();
+        assert_eq!(plain, command());
+    }
+
+    #[test]
+    fn others_are_wrapped_and_the_apps_arguments_stay_apart() {
+        let who = Credentials {
+            uid: 33,
+            gid: 34,
+            supplementary_gids: vec![5, 6],
+        };
+        let wrapped = wrap(&who, Path::new("/s"), &command()).unwrap();
+        assert_eq!(wrapped.path, Path::new("/s"));
+        assert_eq!(
+            wrapped.argv.join(" "),
+            "stage1-skim exec --uid=33 --gid=34 --supplementary-gid=5 --supplementary-gid=6 \
+             -- /r/bin/x x --uid=0"
+        );
+    }
+}
