@@ -94,7 +94,7 @@ machine_up() {
     local state
     MACHINE_INIT=$(tr -d ' ' <"/proc/$MACHINE_NSPAWN/task/$MACHINE_NSPAWN/children" 2>/dev/null)
     [[ -n $MACHINE_INIT ]] || return 1
-    state=$(machine_enter systemctl is-system-running --wait 2>/dev/null)
+    state=$(machine_enter timeout 60 systemctl is-system-running --wait 2>/dev/null)
     [[ $state == running || $state == degraded ]]
 }
 
@@ -111,13 +111,16 @@ machine_spawn() {
         echo "$BASHPID" >"$(machine_cgroup "$MACHINE_DIR")/cgroup.procs"
     fi
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_NSPAWN_LOCK=0 SYSTEMD_SECCOMP=0
-    exec setpriv --pdeathsig KILL systemd-nspawn "${options[@]}" </dev/null >"$MACHINE_DIR/console" 2>&1
+    # In a session of its own: Ctrl-C is this script's to handle.
+    exec setpriv --pdeathsig KILL setsid systemd-nspawn "${options[@]}" </dev/null >"$MACHINE_DIR/console" 2>&1
 }
 
-# Enters the machine's namespaces; what runs so is no unit of its systemd.
+# Enters the machine's namespaces; what runs so is no unit of its systemd. nsenter stops when its
+# child is stopped, which a machine that shuts down does to all: killed with the script, it holds
+# up nobody.
 machine_enter() {
-    nsenter --target "$MACHINE_INIT" --all env --ignore-environment \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}" "$@"
+    setpriv --pdeathsig KILL nsenter --target "$MACHINE_INIT" --all env --ignore-environment \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}" "$@" {MACHINE_LOCK}>&-
 }
 
 machine_run() {
@@ -126,6 +129,8 @@ machine_run() {
 }
 
 machine_remove() {
+    # A second Ctrl-C would leave half of it.
+    trap '' INT TERM HUP
     [[ -n $MACHINE_DIR ]] || return 0
     machine_erase "$MACHINE_DIR"
     MACHINE_DIR=
