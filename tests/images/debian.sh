@@ -15,7 +15,7 @@ extract_packages() {
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --extract-hook='APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache show --no-all-versions '"$1"' >"$1.package"' \
-        "$IMAGE_SUITE" "$rootfs" "$MIRROR"
+        "$IMAGE_SUITE" "$rootfs" ${MIRROR:+"$MIRROR"}
     sed -n 's/^Version: //p' "$rootfs.package" >"$rootfs.version"
     rm "$rootfs.package"
     # The package usrmerge makes these; an image as people build them has them.

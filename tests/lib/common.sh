@@ -3,7 +3,7 @@
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${SKIM_TEST_CACHE:-/var/cache/skim-tests}
-MIRROR=${SKIM_TEST_MIRROR:-http://deb.debian.org/debian}
+MIRROR=${SKIM_TEST_MIRROR:-}
 
 note() {
     printf '== %s\n' "$*" >&2

@@ -13,7 +13,7 @@ build_machine_root() {
     include=$(IFS=,; echo "${MACHINE_INCLUDE[*]}")
     mmdebstrap --quiet --variant=minbase --include="$include" \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-        "$MACHINE_SUITE" "$1/root" "$MIRROR"
+        "$MACHINE_SUITE" "$1/root" ${MIRROR:+"$MIRROR"}
     # Every machine gets an identity of its own; "uninitialized" would also enable every unit.
     : >"$1/root/etc/machine-id"
     # Containers that outlive their daemon are what the tests look at.

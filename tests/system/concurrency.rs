@@ -35,10 +35,14 @@ fn all_at_once(args: &[&str]) -> Vec<Outcome> {
         .collect()
 }
 
-/// A file that is in no other image, and big enough that the imports meet.
+/// The name of a file that is in no other image, nor in one of an earlier run.
+fn only_in(name: &str) -> String {
+    format!("only-in-{name}-{}", std::process::id())
+}
+
+/// An image with a file of its own, big enough that the imports meet.
 fn image(host: &Host, name: &str) -> PathBuf {
-    let image =
-        Image::busybox(host, name).file(&format!("only-in-{name}"), vec![b'x'; 16 << 20], 0o644);
+    let image = Image::busybox(host, name).file(&only_in(name), vec![b'x'; 16 << 20], 0o644);
     image.exec(&["/bin/sleep", "1000000"]).build()
 }
 
@@ -52,7 +56,7 @@ fn trees(name: &str) -> Vec<String> {
         "-prune",
         "-o",
         "-name",
-        &format!("only-in-{name}"),
+        &only_in(name),
         "-print",
     ];
     run("find", args)
