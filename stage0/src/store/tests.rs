@@ -277,7 +277,7 @@ fn images_are_found_by_unique_id() {
 #[test]
 fn odd_directory_names_work() {
     let lab = Lab::new();
-    let odd = lab.path("a b,c:d=%ü\\\"'");
+    let odd = lab.path("a b,c;d=%ü\\\"'");
     symlink(&odd, lab.path("link")).unwrap();
     fs::create_dir(&odd).unwrap();
     let store = Store::open(&lab.path("link")).unwrap();
@@ -287,6 +287,18 @@ fn odd_directory_names_work() {
         .unwrap();
     assert!(image.tree.starts_with(odd.canonicalize().unwrap()));
     assert_eq!(fs::read(image.tree.join("file")).unwrap(), b"x");
+}
+
+#[test]
+fn a_directory_that_no_search_path_can_name_is_refused() {
+    let lab = Lab::new();
+    let odd = lab.path("a:b");
+    fs::create_dir(&odd).unwrap();
+    let store = Store::open(&odd).unwrap();
+    let file = lab.image("a.aci", "a", "1", b"x");
+    let fetched = store.fetch(&Reference::File(file), Limits::default());
+    assert!(message(fetched).contains("choose another directory with --dir"));
+    assert_eq!(store.list().unwrap(), []);
 }
 
 #[test]
