@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use futures_lite::StreamExt;
+use futures_lite::{StreamExt, future};
 use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
@@ -77,14 +77,21 @@ pub struct ServiceState {
     pub active: String,
     /// Whether a job for the unit is queued or runs.
     pub has_job: bool,
+    /// How it ended, where it is inactive or has failed.
+    pub end: Option<ServiceEnd>,
+}
+
+/// How a service ended last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceEnd {
     /// `Result`: success, exit-code, signal, timeout, …
     pub result: String,
+    /// Whether a main process was ever started.
+    pub was_started: bool,
     /// `ExecMainCode`: how the main process ended (`CLD_EXITED` and its like), 0 if it has not.
-    pub main_code: i32,
+    pub code: i32,
     /// `ExecMainStatus`: its exit code, or the signal that ended it.
-    pub main_status: i32,
-    /// `ExecMainPID`: the main process, 0 if none was started.
-    pub main_pid: u32,
+    pub status: i32,
 }
 
 /// A connection to systemd.
@@ -124,8 +131,7 @@ impl Bus {
             dbus.add_match_rule(rule).await?;
         }
         for unit in units {
-            let rule = signal(&object_path(unit), "PropertiesChanged")?;
-            dbus.add_match_rule(rule).await?;
+            dbus.add_match_rule(changes(unit)?).await?;
         }
         match self.manager.subscribe().await {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == ALREADY_SUBSCRIBED => (),
@@ -222,20 +228,33 @@ impl Bus {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn service_state(&self, unit: &str) -> Result<ServiceState> {
-        let job: (u32, OwnedObjectPath) = self.property(unit, UNIT_INTERFACE, "Job").await?;
+        let job = self.property::<(u32, OwnedObjectPath)>(unit, UNIT_INTERFACE, "Job");
+        let active = self.property::<String>(unit, UNIT_INTERFACE, "ActiveState");
+        // Both calls are on their way before the first answer is.
+        let (job, active) = future::try_zip(job, active).await?;
+        let end = match active.as_str() {
+            "inactive" | "failed" => Some(self.service_end(unit).await?),
+            _ => None,
+        };
         Ok(ServiceState {
-            active: self.property(unit, UNIT_INTERFACE, "ActiveState").await?,
+            active,
             has_job: job.0 != 0,
-            result: self.property(unit, SERVICE_INTERFACE, "Result").await?,
-            main_code: self
-                .property(unit, SERVICE_INTERFACE, "ExecMainCode")
-                .await?,
-            main_status: self
-                .property(unit, SERVICE_INTERFACE, "ExecMainStatus")
-                .await?,
-            main_pid: self
-                .property(unit, SERVICE_INTERFACE, "ExecMainPID")
-                .await?,
+            end,
+        })
+    }
+
+    async fn service_end(&self, unit: &str) -> Result<ServiceEnd> {
+        let number = |name| self.property::<i32>(unit, SERVICE_INTERFACE, name);
+        let result = self.property::<String>(unit, SERVICE_INTERFACE, "Result");
+        let pid = self.property::<u32>(unit, SERVICE_INTERFACE, "ExecMainPID");
+        let main = future::try_zip(number("ExecMainCode"), number("ExecMainStatus"));
+        let ((result, pid), (code, status)) =
+            future::try_zip(future::try_zip(result, pid), main).await?;
+        Ok(ServiceEnd {
+            result,
+            was_started: pid != 0,
+            code,
+            status,
         })
     }
 
@@ -399,18 +418,26 @@ impl Listener {
     }
 }
 
-/// Matches one signal of systemd.
-fn signal(path: &str, member: &'static str) -> zbus::Result<MatchRule<'static>> {
+/// Matches the changes of what a unit of every kind has, its state above all.
+fn changes(unit: &str) -> zbus::Result<MatchRule<'static>> {
     MatchRule::builder()
         .msg_type(Type::Signal)
         .sender(SERVICE)
-        .path(path.to_string())
-        .member(member)
+        .path(object_path(unit))
+        .member("PropertiesChanged")
+        .arg(0, UNIT_INTERFACE)
         .build()
 }
 
 fn manager_rules() -> zbus::Result<[MatchRule<'static>; 2]> {
-    let rule = |member| signal("/org/freedesktop/systemd1", member);
+    let rule = |member| {
+        MatchRule::builder()
+            .msg_type(Type::Signal)
+            .sender(SERVICE)
+            .path("/org/freedesktop/systemd1")
+            .member(member)
+            .build()
+    };
     Ok([rule("JobRemoved")?, rule("UnitRemoved")?])
 }
 

@@ -1,6 +1,6 @@
 //! How far each app of a pod has come, from what systemd says: pure.
 
-use crate::bus::ServiceState;
+use crate::bus::{ServiceEnd, ServiceState};
 use crate::names::EXIT_ERROR;
 
 /// `si_code` of a process that exited (sigaction(2)); others were ended by a signal.
@@ -181,15 +181,19 @@ impl Progress {
 }
 
 fn ended(service: &ServiceState) -> Ended {
-    let code = match service.main_code {
-        0 => None,
-        CLD_EXITED => Some(u8::try_from(service.main_status).unwrap_or(u8::MAX)),
-        _ => Some(128u8.saturating_add(u8::try_from(service.main_status).unwrap_or(127))),
+    let end = service.end.clone().unwrap_or_default();
+    let number = u8::try_from(end.status).unwrap_or(u8::MAX);
+    let code = match end {
+        ServiceEnd { code: 0, .. } => None,
+        ServiceEnd {
+            code: CLD_EXITED, ..
+        } => Some(number),
+        _ => Some(number.saturating_add(128)),
     };
     Ended {
         code,
-        failed: service.active == "failed" || service.result != "success",
-        result: service.result.clone(),
+        failed: service.active == "failed" || end.result != "success",
+        result: end.result,
     }
 }
 
@@ -201,10 +205,12 @@ mod tests {
         ServiceState {
             active: active.into(),
             has_job: false,
-            result: result.into(),
-            main_code,
-            main_status,
-            main_pid: 1,
+            end: Some(ServiceEnd {
+                result: result.into(),
+                was_started: true,
+                code: main_code,
+                status: main_status,
+            }),
         }
     }
 

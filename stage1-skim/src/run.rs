@@ -145,7 +145,8 @@ impl<'a> Holder<'a> {
         for service in self.services.clone() {
             let state = self.bus.service_state(&service).await?;
             self.progress.observe(&service, &state);
-            if state.active == "inactive" && !state.has_job && state.main_pid == 0 {
+            let never_ran = state.end.is_some_and(|end| !end.was_started);
+            if never_ran && !state.has_job {
                 let reason = self.bus.request_start(&service).await;
                 if let Err(reason) = reason {
                     self.request_stop().await?;
