@@ -1,4 +1,4 @@
-//! The journal, as the holder uses it: a mark that says that all output before it is out.
+//! The journal, as the holder uses it.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -7,137 +7,152 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, ensure};
-use async_channel::Sender;
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::journal::POD_EXITED;
+use crate::journal;
 
 /// No journal field that is asked for is larger, in bytes: journald splits longer lines.
 const FIELD_MAX: u64 = 16 * 1024 * 1024;
 
-/// What the follower tells the holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputEvent {
-    /// All output up to the mark is printed, or the follower has ended.
-    Done,
-    /// Nobody reads standard output any more.
-    Closed,
-}
-
-/// Which entries to follow.
+/// Which entries to show, and how.
+#[derive(Clone, Debug)]
 pub struct Source {
-    /// The pod's UUID.
-    pub uuid: String,
     /// The apps' services.
     pub services: Vec<String>,
     /// The width of the apps' names before each line; none where there is one app only.
     pub prefix: Option<usize>,
 }
 
-/// Prints a pod's output until its mark of exit comes by.
-pub struct Follower {
-    journalctl: Child,
-    printer: JoinHandle<()>,
-}
-
-impl Follower {
-    /// Starts to follow. `journalctl` ends with this process: it watches its standard output.
-    ///
-    /// # Errors
-    /// Where journalctl cannot be run.
-    pub fn start(source: Source, notify: impl Fn(OutputEvent) + Send + 'static) -> Result<Self> {
-        let mut journalctl = Command::new("journalctl")
-            .args(["--quiet", "--follow", "--lines=all", "--output=export"])
-            .arg("--output-fields=MESSAGE,MESSAGE_ID,SKIM_APP")
+impl Source {
+    /// journalctl for the entries after `cursor`, or all.
+    fn journalctl(&self, cursor: Option<&str>, follow: bool) -> Command {
+        let mut journalctl = Command::new("journalctl");
+        journalctl
+            .args(["--quiet", "--all", "--lines=all", "--output=export"])
+            .arg("--output-fields=MESSAGE,SKIM_APP")
+            .args(cursor.map(|cursor| format!("--after-cursor={cursor}")))
+            .args(follow.then_some("--follow"))
+            .arg("_TRANSPORT=stdout")
             .args(
-                source
-                    .services
+                self.services
                     .iter()
                     .map(|unit| format!("_SYSTEMD_UNIT={unit}")),
             )
-            .args(["_TRANSPORT=stdout", "+"])
-            .args([
-                format!("MESSAGE_ID={POD_EXITED}"),
-                format!("SKIM_POD_UUID={}", source.uuid),
-                format!("_PID={}", std::process::id()),
-            ])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run journalctl, which reads the apps' output back")?;
-        let stdout = journalctl
-            .stdout
-            .take()
-            .context("journalctl has no output")?;
+            .stdout(Stdio::piped());
+        journalctl
+    }
+}
+
+/// Prints a pod's output while it runs.
+pub struct Follower {
+    source: Source,
+    journalctl: Child,
+    printer: JoinHandle<Printer>,
+}
+
+impl Follower {
+    /// Starts to follow; `closed` is called when nobody reads standard output any more.
+    ///
+    /// journalctl ends with this process, as it watches its own standard output.
+    ///
+    /// # Errors
+    /// Where journalctl cannot be run.
+    pub fn start(source: Source, closed: impl Fn() + Send + 'static) -> Result<Self> {
+        let (journalctl, entries) = spawn(source.journalctl(None, true))?;
+        let mut printer = Printer {
+            prefix: source.prefix,
+            cursor: None,
+            is_closed: false,
+        };
         let printer = std::thread::Builder::new()
             .name("output".to_string())
-            .spawn(move || print_all(stdout, source.prefix, notify))
+            .spawn(move || {
+                printer.print_all(entries);
+                if printer.is_closed {
+                    closed();
+                }
+                printer
+            })
             .context("cannot start a thread")?;
         Ok(Self {
+            source,
             journalctl,
             printer,
         })
     }
 
-    /// Ends journalctl, which would follow for ever.
+    /// Prints what is left once all apps have ended.
+    ///
+    /// A follower hears of new entries up to a quarter of a second late, the interval at which
+    /// journald tells of them. So it is ended, and the rest read by another journalctl, which
+    /// ends by itself.
     ///
     /// # Errors
-    /// Where it cannot be ended.
+    /// Where journald or journalctl do not do their part.
     pub fn finish(mut self) -> Result<()> {
         self.journalctl.kill().context("cannot end journalctl")?;
         self.journalctl
             .wait()
             .context("cannot wait for journalctl")?;
-        self.printer
-            .join()
-            .map_err(|_| anyhow::anyhow!("printing the apps' output failed"))
+        let Ok(mut printer) = self.printer.join() else {
+            bail!("printing the apps' output failed");
+        };
+        if printer.is_closed {
+            return Ok(());
+        }
+        journal::synchronize()?;
+        let rest = self.source.journalctl(printer.cursor.as_deref(), false);
+        let (mut journalctl, entries) = spawn(rest)?;
+        printer.print_all(entries);
+        journalctl.wait().context("cannot wait for journalctl")?;
+        Ok(())
     }
 }
 
-/// Sends what the follower says into the holder's channel.
-pub fn into_channel<T: From<OutputEvent> + Send + 'static>(
-    channel: Sender<T>,
-) -> impl Fn(OutputEvent) + Send + 'static {
-    move |event| {
-        // The holder is gone only when the process ends.
-        let _ = channel.send_blocking(event.into());
-    }
+fn spawn(mut command: Command) -> Result<(Child, BufReader<ChildStdout>)> {
+    let mut child = command
+        .spawn()
+        .context("cannot run journalctl, which reads the apps' output back")?;
+    let stdout = child.stdout.take().context("journalctl has no output")?;
+    Ok((child, BufReader::new(stdout)))
 }
 
-fn print_all(journal: ChildStdout, prefix: Option<usize>, notify: impl Fn(OutputEvent)) {
-    let mut entries = BufReader::new(journal);
-    let mut open = true;
-    loop {
-        match read_entry(&mut entries) {
-            Ok(Some(entry)) if entry.is_mark => break,
-            Ok(Some(entry)) if open => {
-                let line = line(&entry, prefix);
-                let mut stdout = io::stdout().lock();
-                if stdout
-                    .write_all(&line)
-                    .and_then(|()| stdout.flush())
-                    .is_err()
-                {
-                    open = false;
-                    notify(OutputEvent::Closed);
+/// Prints entries, and remembers how far it has come.
+struct Printer {
+    prefix: Option<usize>,
+    cursor: Option<String>,
+    is_closed: bool,
+}
+
+impl Printer {
+    fn print_all(&mut self, mut entries: impl BufRead) {
+        let mut stdout = io::stdout().lock();
+        loop {
+            match read_entry(&mut entries) {
+                Ok(Some(entry)) => {
+                    let printed = stdout.write_all(&line(&entry, self.prefix));
+                    if printed.and_then(|()| stdout.flush()).is_err() {
+                        self.is_closed = true;
+                        return;
+                    }
+                    self.cursor = Some(entry.cursor);
                 }
-            }
-            Ok(Some(_)) => (),
-            Ok(None) => break,
-            Err(error) => {
-                log::warn!("cannot read the apps' output: {error:#}; see skim logs");
-                break;
+                Ok(None) => return,
+                Err(error) => {
+                    log::warn!("cannot read the apps' output: {error:#}; see skim logs");
+                    return;
+                }
             }
         }
     }
-    notify(OutputEvent::Done);
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Entry {
+    cursor: String,
     app: Vec<u8>,
     message: Vec<u8>,
-    is_mark: bool,
 }
 
 /// Reads one entry of the journal export format: `NAME=value` lines, or for values with line
@@ -166,7 +181,7 @@ fn read_entry(input: &mut impl BufRead) -> Result<Option<Entry>> {
         };
         match name.as_slice() {
             b"MESSAGE" => entry.message = value,
-            b"MESSAGE_ID" => entry.is_mark = value == POD_EXITED.as_bytes(),
+            b"__CURSOR" => entry.cursor = String::from_utf8_lossy(&value).into_owned(),
             b"SKIM_APP" => entry.app = value,
             _ => (),
         }
@@ -208,17 +223,17 @@ mod tests {
 
     #[test]
     fn reads_text_and_binary_fields() {
-        let mut input: &[u8] = b"__CURSOR=x\nMESSAGE=a=b\nSKIM_APP=web\n\n\
+        let mut input: &[u8] = b"__CURSOR=x=1\nMESSAGE=a=b\nSKIM_APP=web\n\n\
             SKIM_APP=web\nMESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n\n\
-            MESSAGE_ID=a54e2c78505a469898b47526bce31d02\nMESSAGE=over\n\n";
+            MESSAGE=cut off\n";
         let entry = read_entry(&mut input).unwrap().unwrap();
         assert_eq!(
             (&entry.app[..], &entry.message[..]),
             (&b"web"[..], &b"a=b"[..])
         );
+        assert_eq!(entry.cursor, "x=1");
         let entry = read_entry(&mut input).unwrap().unwrap();
         assert_eq!(entry.message, b"a\nb");
-        assert!(read_entry(&mut input).unwrap().unwrap().is_mark);
         assert_eq!(read_entry(&mut input).unwrap(), None);
     }
 
@@ -235,7 +250,7 @@ mod tests {
         let entry = Entry {
             app: b"web".to_vec(),
             message: b"hello".to_vec(),
-            is_mark: false,
+            ..Entry::default()
         };
         assert_eq!(line(&entry, None), b"hello\n");
         assert_eq!(line(&entry, Some(5)), b"web   | hello\n");

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 
 use crate::bus::{Bus, Event, Listener, Scope};
 use crate::names;
-use crate::output::{self, Follower, OutputEvent, Source};
+use crate::output::{Follower, Source};
 use crate::pod_dir::PodDir;
 use crate::progress::Progress;
 use crate::write::UnitDirectory;
@@ -33,14 +33,10 @@ pub enum Mode {
 /// What reaches the holder other than from systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Local {
+    /// A signal that asks this process to end.
     Signal(i32),
-    Output(OutputEvent),
-}
-
-impl From<OutputEvent> for Local {
-    fn from(event: OutputEvent) -> Self {
-        Self::Output(event)
-    }
+    /// Nobody reads standard output any more.
+    OutputClosed,
 }
 
 /// Starts the pod, holds it until all its apps have ended, and returns the pod's exit code.
@@ -123,20 +119,22 @@ impl<'a> Holder<'a> {
             is_stopping: false,
         };
         if mode == Mode::Foreground {
-            holder.follower = Some(holder.follow(sender)?);
+            holder.follower = Some(holder.follow(sender.clone())?);
         }
         holder.check_jobs().await?;
         Ok(holder)
     }
 
-    fn follow(&self, sender: &Sender<Local>) -> Result<Follower> {
+    fn follow(&self, sender: Sender<Local>) -> Result<Follower> {
         let names = self.pod.plan.apps.iter().map(|app| app.name.len());
         let source = Source {
-            uuid: self.pod.plan.uuid.clone(),
             services: self.services.clone(),
             prefix: names.max().filter(|_| self.services.len() > 1),
         };
-        Follower::start(source, output::into_channel(sender.clone()))
+        Follower::start(source, move || {
+            // The holder is gone only when the process ends.
+            let _ = sender.send_blocking(Local::OutputClosed);
+        })
     }
 
     /// The scope only wants the services, so one that systemd cannot start at all, for a setting
@@ -171,11 +169,7 @@ impl<'a> Holder<'a> {
             match event {
                 Ok(event) => self.take_in(event).await?,
                 Err(Ok(Local::Signal(signal))) => self.signalled(signal).await?,
-                Err(Ok(Local::Output(OutputEvent::Closed))) => self.request_stop().await?,
-                Err(Ok(Local::Output(OutputEvent::Done))) => {
-                    log::warn!("the apps' output is not shown any more: see skim logs");
-                    self.follower = None;
-                }
+                Err(Ok(Local::OutputClosed)) => self.request_stop().await?,
                 Err(Err(_)) => bail!("the watch for signals ended"),
             }
             if self.progress.has_failed() {
@@ -283,30 +277,16 @@ impl<'a> Holder<'a> {
                 log::debug!("{error:#}");
             }
         }
-        if let Some(follower) = self.follower.take() {
-            self.drain(code).await?;
-            follower.finish()?;
-        } else if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
+        if let Some(follower) = self.follower.take()
+            && let Err(error) = follower.finish()
+        {
+            log::warn!("the end of the apps' output may be missing: {error:#}; see skim logs");
+        }
+        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
             log::debug!("{error:#}");
         }
         self.report_failure();
         Ok(())
-    }
-
-    async fn drain(&mut self, code: u8) -> Result<()> {
-        let marked =
-            journal::synchronize().and_then(|()| journal::mark_exit(&self.pod.plan.uuid, code));
-        if let Err(error) = marked {
-            log::warn!("the end of the apps' output may be missing: {error:#}");
-            return Ok(());
-        }
-        loop {
-            match self.local.recv().await {
-                Ok(Local::Output(OutputEvent::Done)) => return Ok(()),
-                Ok(_) => (),
-                Err(_) => return Err(anyhow!("the watch for signals ended")),
-            }
-        }
     }
 
     fn report_failure(&self) {
