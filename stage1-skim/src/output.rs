@@ -5,7 +5,10 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -13,6 +16,10 @@ use crate::journal;
 
 /// No journal field that is asked for is larger, in bytes: journald splits longer lines.
 const FIELD_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a pod runs before its output is followed: for one that ends sooner it is not worth
+/// it, as what is left at the end is read anyway.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Which entries to show, and how.
 #[derive(Clone, Debug)]
@@ -47,38 +54,39 @@ impl Source {
 /// Prints a pod's output while it runs.
 pub struct Follower {
     source: Source,
-    journalctl: Child,
-    printer: JoinHandle<Printer>,
+    /// Dropped to end the following.
+    running: Sender<()>,
+    journalctl: Arc<Mutex<Option<Child>>>,
+    thread: JoinHandle<Result<Printer>>,
 }
 
 impl Follower {
-    /// Starts to follow; `closed` is called when nobody reads standard output any more.
+    /// Starts to follow, after [`PATIENCE`]; `closed` is called when nobody reads standard
+    /// output any more.
     ///
     /// journalctl ends with this process, as it watches its own standard output.
     ///
     /// # Errors
-    /// Where journalctl cannot be run.
+    /// Where no thread can be started.
     pub fn start(source: Source, closed: impl Fn() + Send + 'static) -> Result<Self> {
-        let (journalctl, entries) = spawn(source.journalctl(None, true))?;
-        let mut printer = Printer {
-            prefix: source.prefix,
-            cursor: None,
-            is_closed: false,
-        };
-        let printer = std::thread::Builder::new()
+        let (running, ended) = mpsc::channel();
+        let journalctl = Arc::new(Mutex::new(None));
+        let (own, child) = (source.clone(), Arc::clone(&journalctl));
+        let thread = std::thread::Builder::new()
             .name("output".to_string())
             .spawn(move || {
-                printer.print_all(entries);
+                let printer = follow(&own, &ended, &child)?;
                 if printer.is_closed {
                     closed();
                 }
-                printer
+                Ok(printer)
             })
             .context("cannot start a thread")?;
         Ok(Self {
             source,
+            running,
             journalctl,
-            printer,
+            thread,
         })
     }
 
@@ -90,14 +98,20 @@ impl Follower {
     ///
     /// # Errors
     /// Where journald or journalctl do not do their part.
-    pub fn finish(mut self) -> Result<()> {
-        self.journalctl.kill().context("cannot end journalctl")?;
-        self.journalctl
-            .wait()
-            .context("cannot wait for journalctl")?;
-        let Ok(mut printer) = self.printer.join() else {
+    pub fn finish(self) -> Result<()> {
+        drop(self.running);
+        let follower = self
+            .journalctl
+            .lock()
+            .map_or(None, |mut child| child.take());
+        if let Some(mut follower) = follower {
+            follower.kill().context("cannot end journalctl")?;
+            follower.wait().context("cannot wait for journalctl")?;
+        }
+        let Ok(printer) = self.thread.join() else {
             bail!("printing the apps' output failed");
         };
+        let mut printer = printer?;
         if printer.is_closed {
             return Ok(());
         }
@@ -108,6 +122,33 @@ impl Follower {
         journalctl.wait().context("cannot wait for journalctl")?;
         Ok(())
     }
+}
+
+/// Prints what journalctl follows until it is ended; nothing where the pod ends sooner than
+/// [`PATIENCE`].
+fn follow(
+    source: &Source,
+    ended: &Receiver<()>,
+    journalctl: &Mutex<Option<Child>>,
+) -> Result<Printer> {
+    let mut printer = Printer {
+        prefix: source.prefix,
+        cursor: None,
+        is_closed: false,
+    };
+    let entries = {
+        let Ok(mut journalctl) = journalctl.lock() else {
+            bail!("the holder failed");
+        };
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+            return Ok(printer);
+        }
+        let (child, entries) = spawn(source.journalctl(None, true))?;
+        *journalctl = Some(child);
+        entries
+    };
+    printer.print_all(entries);
+    Ok(printer)
 }
 
 fn spawn(mut command: Command) -> Result<(Child, BufReader<ChildStdout>)> {
@@ -199,7 +240,7 @@ fn read_binary(input: &mut impl BufRead) -> Result<Vec<u8>> {
     let mut value = Vec::new();
     input.take(length + 1).read_to_end(&mut value)?;
     ensure!(
-        value.pop() == Some(b'\n'),
+        value.len() as u64 == length + 1 && value.pop() == Some(b'\n'),
         "the journal's export breaks off"
     );
     Ok(value)
