@@ -186,8 +186,10 @@ impl Bus {
             ("PropagatesStopTo", Variant::from(scope.wants.to_vec())),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
+        // "replace", as the slice above all pods may have a stop job queued: the pod before this
+        // one may have been the last in it.
         self.manager
-            .start_transient_unit(scope.name, "fail", &properties, &[])
+            .start_transient_unit(scope.name, "replace", &properties, &[])
             .await
             .with_context(|| format!("systemd refuses to start {}", scope.name))?;
         Ok(())
