@@ -53,6 +53,7 @@ impl Log for Logger {
             Some(journal) if to_journal => journal.log(record),
             _ => match record.level() {
                 Level::Info => eprintln!("skim: {}", record.args()),
+                Level::Warn => eprintln!("skim: warning: {}", record.args()),
                 level => eprintln!(
                     "skim: {}: {}",
                     level.as_str().to_ascii_lowercase(),
