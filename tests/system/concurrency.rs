@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use crate::support::command::{Outcome, limited, run};
+use crate::support::command::{Outcome, limited, run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::pod::Pod;
@@ -111,4 +111,15 @@ fn collectors_at_once_both_succeed() {
         outcome.success();
     }
     crate::support::trace::Trace::assert_none();
+}
+
+/// The slice above all pods goes with the last pod in it: the next one may come just then.
+#[test]
+fn pods_that_start_as_the_last_one_ends_start() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "in-a-row").exec(&["/bin/true"]);
+    let image = image.build();
+    for _ in 0..20 {
+        skim(["run".as_ref(), image.as_os_str()]).success();
+    }
 }
