@@ -1,15 +1,20 @@
 //! systemd's D-Bus interface (org.freedesktop.systemd1(5)): the one module that speaks D-Bus.
 
+mod blocking;
+mod events;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use futures_lite::{StreamExt, future};
+use anyhow::{Context, Result};
+use futures_lite::future;
 use zbus::fdo::DBusProxy;
-use zbus::message::Type;
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
-use crate::systemd::Systemd;
+use self::events::{changes, changes_of_systemd, ends_of_jobs};
+
+pub use self::blocking::BlockingBus;
+pub use self::events::{Event, Listener};
 
 /// How long systemd may take to answer a call. Jobs are not calls: they have the units' own
 /// time limits. A daemon-reload answers when it is done, and runs generators before.
@@ -44,32 +49,6 @@ trait Manager {
         aux: &[(&str, &[(&str, Variant<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
 }
-
-/// Something that systemd said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A job has ended: the unit that it was for, and its result (`done`, `failed`,
-    /// `dependency`, …).
-    JobRemoved {
-        /// The unit's name.
-        unit: String,
-        /// The job's result.
-        result: String,
-    },
-    /// A property of the unit has changed.
-    Changed {
-        /// The unit's name.
-        unit: String,
-    },
-    /// The unit is not loaded any more.
-    UnitRemoved {
-        /// The unit's name.
-        unit: String,
-    },
-    /// The connection is gone, and no event will follow.
-    Disconnected,
-}
-
 /// What systemd knows of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceState {
@@ -119,40 +98,47 @@ impl Bus {
         })
     }
 
-    /// Starts to listen to the ends of jobs, the unloading of units, and changes of the units
-    /// named.
+    /// Starts to listen to the ends of jobs, and to changes of the units named.
     ///
     /// # Errors
     /// Where the bus or systemd refuses.
     pub async fn listen(&self, units: &[String]) -> Result<Listener> {
         let stream = MessageStream::from(&self.connection);
         let dbus = DBusProxy::new(&self.connection).await?;
-        for rule in manager_rules()? {
-            dbus.add_match_rule(rule).await?;
+        dbus.add_match_rule(ends_of_jobs()?).await?;
+        if !units.is_empty() {
+            dbus.add_match_rule(changes_of_systemd()?).await?;
         }
         for unit in units {
             dbus.add_match_rule(changes(unit)?).await?;
         }
-        match self.manager.subscribe().await {
-            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == ALREADY_SUBSCRIBED => (),
-            subscribed => subscribed?,
-        }
+        self.subscribe().await?;
         Ok(Listener {
             stream,
             units: units.to_vec(),
         })
     }
 
-    /// Stops listening to the ends of jobs and the unloading of units, which on a busy host are
-    /// many.
+    /// Asks systemd to send signals at all.
+    ///
+    /// # Errors
+    /// Where systemd refuses.
+    pub async fn subscribe(&self) -> Result<()> {
+        match self.manager.subscribe().await {
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == ALREADY_SUBSCRIBED => {
+                Ok(())
+            }
+            subscribed => Ok(subscribed?),
+        }
+    }
+
+    /// Stops listening to the ends of jobs, which on a busy host are many.
     ///
     /// # Errors
     /// Where the bus refuses.
     pub async fn stop_listening_to_jobs(&self) -> Result<()> {
         let dbus = DBusProxy::new(&self.connection).await?;
-        for rule in manager_rules()? {
-            dbus.remove_match_rule(rule).await?;
-        }
+        dbus.remove_match_rule(ends_of_jobs()?).await?;
         Ok(())
     }
 
@@ -173,17 +159,20 @@ impl Bus {
     }
 
     /// Starts a transient scope for the process `pid` and, in the same transaction, the units
-    /// in `wants`.
+    /// in `wants`. It stops before the bus does, which its process needs to the end.
+    ///
+    /// Returns the job.
     ///
     /// # Errors
     /// Where systemd refuses.
-    pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<()> {
+    pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<OwnedObjectPath> {
         let properties = [
             ("Description", Variant::from(scope.description)),
             ("Slice", Variant::from(scope.slice)),
             ("PIDs", Variant::from(vec![scope.pid])),
             ("Wants", Variant::from(scope.wants.to_vec())),
             ("PropagatesStopTo", Variant::from(scope.wants.to_vec())),
+            ("After", Variant::from(vec!["dbus.service", "dbus.socket"])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
         // "replace", as the slice above all pods may have a stop job queued: the pod before this
@@ -191,18 +180,18 @@ impl Bus {
         self.manager
             .start_transient_unit(scope.name, "replace", &properties, &[])
             .await
-            .with_context(|| format!("systemd refuses to start {}", scope.name))?;
-        Ok(())
+            .with_context(|| format!("systemd refuses to start {}", scope.name))
     }
 
     /// Queues a stop job for a unit, and does not wait for it. A unit that is not loaded is
     /// stopped already.
     ///
+    /// Returns the job, `None` where there was nothing to stop.
+    ///
     /// # Errors
-    /// Where systemd refuses. `Ok(false)`: there was nothing to stop.
-    pub async fn request_stop(&self, unit: &str) -> Result<bool> {
+    /// Where systemd refuses.
+    pub async fn request_stop(&self, unit: &str) -> Result<Option<OwnedObjectPath>> {
         found(self.manager.stop_unit(unit, "replace").await)
-            .map(|job| job.is_some())
             .with_context(|| format!("systemd refuses to stop {unit}"))
     }
 
@@ -310,65 +299,6 @@ pub struct Scope<'a> {
     pub wants: &'a [String],
 }
 
-/// A blocking connection, for what is done once.
-pub struct BlockingBus {
-    bus: Bus,
-}
-
-impl BlockingBus {
-    /// Connects to the system bus.
-    ///
-    /// # Errors
-    /// Where there is no bus.
-    pub fn connect() -> Result<Self> {
-        Ok(Self {
-            bus: zbus::block_on(Bus::connect())?,
-        })
-    }
-}
-
-impl BlockingBus {
-    /// [`Bus::start_scope`], waiting for the end of the job.
-    ///
-    /// # Errors
-    /// As [`Bus::start_scope`].
-    pub fn start_scope(&self, scope: &Scope<'_>) -> Result<()> {
-        zbus::block_on(async {
-            let mut events = self.bus.listen(&[]).await?;
-            self.bus.start_scope(scope).await?;
-            events.wait_for_job(scope.name).await
-        })
-    }
-}
-
-impl Systemd for BlockingBus {
-    fn stop(&self, unit: &str) -> Result<()> {
-        zbus::block_on(async {
-            let mut events = self.bus.listen(&[]).await?;
-            if !self.bus.request_stop(unit).await? {
-                return Ok(());
-            }
-            events.wait_for_job(unit).await
-        })
-    }
-
-    fn kill(&self, unit: &str, signal: i32) -> Result<()> {
-        zbus::block_on(self.bus.kill(unit, signal))
-    }
-
-    fn reset_failed(&self, unit: &str) -> Result<()> {
-        zbus::block_on(async {
-            found(self.bus.manager.reset_failed_unit(unit).await)
-                .with_context(|| format!("systemd refuses to reset {unit}"))?;
-            Ok(())
-        })
-    }
-
-    fn reload(&self) -> Result<()> {
-        zbus::block_on(self.bus.manager.reload()).context("daemon-reload failed")
-    }
-}
-
 /// `None` where systemd has no such unit loaded.
 fn found<T>(result: zbus::Result<T>) -> zbus::Result<Option<T>> {
     match result {
@@ -379,93 +309,6 @@ fn found<T>(result: zbus::Result<T>) -> zbus::Result<Option<T>> {
             Ok(None)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// What [`Bus::listen`] hears.
-pub struct Listener {
-    stream: MessageStream,
-    units: Vec<String>,
-}
-
-impl Listener {
-    /// Waits for the next event. After [`Event::Disconnected`] there is none.
-    pub async fn next(&mut self) -> Event {
-        while let Some(Ok(message)) = self.stream.next().await {
-            if let Some(event) = event_of(&message, &self.units) {
-                return event;
-            }
-        }
-        Event::Disconnected
-    }
-
-    /// Waits for the end of a job for `unit`.
-    ///
-    /// # Errors
-    /// Where the connection breaks off.
-    async fn wait_for_job(&mut self, unit: &str) -> Result<()> {
-        loop {
-            match self.next().await {
-                Event::JobRemoved { unit: of, .. } | Event::UnitRemoved { unit: of }
-                    if of == unit =>
-                {
-                    return Ok(());
-                }
-                Event::Disconnected => {
-                    return Err(anyhow!("the connection to the system bus broke off"));
-                }
-                _ => (),
-            }
-        }
-    }
-}
-
-/// Matches the changes of what a unit of every kind has, its state above all.
-fn changes(unit: &str) -> zbus::Result<MatchRule<'static>> {
-    MatchRule::builder()
-        .msg_type(Type::Signal)
-        .sender(SERVICE)
-        .path(object_path(unit))
-        .member("PropertiesChanged")
-        .arg(0, UNIT_INTERFACE)
-        .build()
-}
-
-fn manager_rules() -> zbus::Result<[MatchRule<'static>; 2]> {
-    let rule = |member| {
-        MatchRule::builder()
-            .msg_type(Type::Signal)
-            .sender(SERVICE)
-            .path("/org/freedesktop/systemd1")
-            .member(member)
-            .build()
-    };
-    Ok([rule("JobRemoved")?, rule("UnitRemoved")?])
-}
-
-fn event_of(message: &zbus::Message, units: &[String]) -> Option<Event> {
-    let header = message.header();
-    if header.message_type() != Type::Signal {
-        return None;
-    }
-    match header.member()?.as_str() {
-        "JobRemoved" => {
-            let body = message.body();
-            let (_, _, unit, result): (u32, OwnedObjectPath, String, String) =
-                body.deserialize().ok()?;
-            Some(Event::JobRemoved { unit, result })
-        }
-        "UnitRemoved" => {
-            let body = message.body();
-            let (unit, _): (String, OwnedObjectPath) = body.deserialize().ok()?;
-            Some(Event::UnitRemoved { unit })
-        }
-        "PropertiesChanged" => {
-            let path = header.path()?.as_str();
-            let unit = units.iter().find(|unit| object_path(unit) == path)?;
-            Some(Event::Changed { unit: unit.clone() })
-        }
-        _ => None,
     }
 }
 

@@ -16,14 +16,16 @@ const SERVICE: &str = include_str!("directives/service.txt");
 const OWN: &[(&str, &str)] = &[
     ("BindsTo", "it ties the app to its pod"),
     ("CollectMode", "it lets the unit go when the pod has ended"),
-    ("DynamicUser", "use --user"),
+    ("DynamicUser", "the app runs as the image's user"),
     ("ExecStart", "use --exec and the arguments after --"),
-    ("Group", "use --group"),
+    ("Group", "the app runs as the image's group"),
+    ("RefuseManualStop", "skim stops the app with its pod"),
     ("RootDirectory", "an app of skim sees the host's root"),
     ("RootImage", "an app of skim sees the host's root"),
     ("Slice", "it ties the app to its pod"),
-    ("SupplementaryGroups", "use --supplementary-gids"),
-    ("User", "use --user"),
+    ("StopWhenUnneeded", "it ends the app with its pod"),
+    ("SupplementaryGroups", "the app has the image's groups"),
+    ("User", "the app runs as the image's user"),
 ];
 
 /// Why a directive was refused.

@@ -1,14 +1,22 @@
 //! The journal, as the holder uses it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use log::{Level, Record};
+use serde::Deserialize;
 use systemd_journal_logger::JournalLog;
 
+/// How long journald may take to write out what it has.
+const SYNCHRONIZE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// No reply of journald's is larger, in bytes.
+const REPLY_MAX: u64 = 4096;
+
 /// The `MESSAGE_ID` of the entry that the holder writes when its pod has exited.
-pub const POD_EXITED: &str = "a54e2c78505a469898b47526bce31d02";
+const POD_EXITED: &str = "a54e2c78505a469898b47526bce31d02";
 
 /// Asks journald to read all that was sent to it so far, and waits until it has
 /// (io.systemd.Journal.Synchronize, what `journalctl --sync` calls).
@@ -18,17 +26,25 @@ pub const POD_EXITED: &str = "a54e2c78505a469898b47526bce31d02";
 pub fn synchronize() -> Result<()> {
     let socket = "/run/systemd/journal/io.systemd.journal";
     let mut stream = UnixStream::connect(socket).context("cannot reach journald")?;
+    stream.set_read_timeout(Some(SYNCHRONIZE_TIMEOUT))?;
     stream.write_all(b"{\"method\":\"io.systemd.Journal.Synchronize\"}\0")?;
     let mut reply = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte)? == 1 && byte != [0] && reply.len() < 4096 {
-        reply.push(byte[0]);
+    BufReader::new(stream)
+        .take(REPLY_MAX)
+        .read_until(0, &mut reply)
+        .context("journald does not answer")?;
+    ensure!(reply.pop() == Some(0), "journald's answer breaks off");
+    let reply: Reply = serde_json::from_slice(&reply).context("journald's answer is no JSON")?;
+    match reply.error {
+        Some(error) => bail!("journald refuses to synchronize: {error}"),
+        None => Ok(()),
     }
-    let reply = String::from_utf8_lossy(&reply);
-    if reply.contains("\"error\"") {
-        bail!("journald refuses to synchronize: {reply}");
-    }
-    Ok(())
+}
+
+/// What matters of a Varlink reply.
+#[derive(Deserialize)]
+struct Reply {
+    error: Option<String>,
 }
 
 /// Writes the entry [`POD_EXITED`].

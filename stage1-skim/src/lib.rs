@@ -11,7 +11,8 @@
 //! What acts:
 //! - [`pod_dir`]: the pod's directory, [`write`](mod@write): unit files on disk, [`mounts`]
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
-//! - [`run`]: the holder; [`output`], [`journal`], [`signals`], [`stdio`], [`logging`] serve it
+//! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`journal`],
+//!   [`signals`], [`stdio`], [`timer`], [`logging`] serve them
 //! - [`credentials`]: from root to an app's user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
@@ -23,6 +24,7 @@ pub mod directives;
 pub mod enter;
 pub mod escape;
 pub mod gc;
+pub mod holder;
 pub mod journal;
 pub mod logging;
 pub mod mounts;
@@ -38,6 +40,7 @@ pub mod signals;
 pub mod stdio;
 pub mod stop;
 pub mod systemd;
+pub mod timer;
 pub mod unit;
 pub mod units;
 pub mod write;

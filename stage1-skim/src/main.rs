@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use stage1_skim::bus::BlockingBus;
+use stage1_skim::holder::Mode;
 use stage1_skim::pod::Credentials;
 use stage1_skim::pod_dir::PodDir;
-use stage1_skim::run::{self, Mode};
 use stage1_skim::systemd::Systemd;
 use stage1_skim::write::UnitDirectory;
-use stage1_skim::{credentials, enter, gc, logging, names, retire, stop};
+use stage1_skim::{credentials, enter, gc, logging, names, retire, run, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.

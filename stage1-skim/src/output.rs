@@ -4,6 +4,7 @@
 //! `systemctl status` show everything whether or not somebody looks on.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -46,7 +47,9 @@ impl Source {
                     .map(|unit| format!("_SYSTEMD_UNIT={unit}")),
             )
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // Ctrl-C stops the pod, whose last words are still to be shown.
+            .process_group(0);
         journalctl
     }
 }

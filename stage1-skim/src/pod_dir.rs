@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::names::{self, PodUnits};
 use crate::pod::{AppPlan, CONTRACT_VERSION, PodPlan};
@@ -96,13 +98,15 @@ impl PodDir {
     /// Makes sure that the pod's lock came with this process, in the descriptor that
     /// [`names::LOCK_FD`] gives: it is of this directory, and somebody cannot take it anew.
     ///
-    /// The descriptor stays open, and the lock held, for as long as this process lives.
+    /// The descriptor stays open, and the lock held, for as long as this process lives; no child
+    /// inherits it from here on.
     ///
     /// # Errors
     /// Where the variable is missing or wrong, or nobody holds the lock.
     pub fn check_lock(&self, number: Option<&str>) -> Result<()> {
         let variable = names::LOCK_FD;
-        let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) else {
+        let number = number.and_then(|number| number.parse::<RawFd>().ok());
+        let Some(number) = number.filter(|number| *number >= 0) else {
             bail!("{variable} does not give the descriptor of the pod's lock: run pods with skim");
         };
         let same = match fs::metadata(format!("/proc/self/fd/{number}")) {
@@ -122,8 +126,36 @@ impl PodDir {
             "the descriptor {variable}={number} holds no lock on {}",
             self.path.display()
         );
-        Ok(())
+        close_on_exec(number).context("cannot keep the pod's lock from being inherited")
     }
+
+    /// Keeps others from taking away what all pods share, until it is dropped.
+    ///
+    /// # Errors
+    /// Where the directory of all pods cannot be locked.
+    pub fn lock_all_pods(&self) -> Result<File> {
+        lock_all_pods(&self.path, FlockOperation::LockShared)
+    }
+}
+
+/// Locks the directory of all pods, which is two levels above that of one.
+///
+/// # Errors
+/// Where it cannot be opened or locked.
+pub fn lock_all_pods(pod: &Path, operation: FlockOperation) -> Result<File> {
+    let pods = pod.join("../..");
+    let failed = || format!("cannot lock {}", pods.display());
+    let lock = File::open(&pods).with_context(failed)?;
+    flock(&lock, operation).with_context(failed)?;
+    Ok(lock)
+}
+
+#[allow(unsafe_code)]
+fn close_on_exec(number: RawFd) -> rustix::io::Result<()> {
+    // SAFETY: the descriptor was inherited and found to be open, and nothing in this process
+    // closes it. No safe crate turns an inherited number into a descriptor.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_setfd(descriptor, FdFlags::CLOEXEC)
 }
 
 /// Whether somebody holds the lock on the pod's directory `path` exclusively: the pod is alive.

@@ -60,8 +60,10 @@ impl Progress {
 
     /// Takes in that the start job of `unit` has ended with `result`.
     ///
-    /// A job that ends with anything but `done` and `failed` never got to start the app: one
-    /// that it requires failed, or the pod was stopped before.
+    /// A job that ends with anything but `done` and `failed` never got to start the app: the pod
+    /// was stopped before (`canceled`), a condition of the unit does not hold (`skipped`), an app
+    /// that it requires failed (`dependency`), or else something is wrong with the unit
+    /// (org.freedesktop.systemd1(5), `JobRemoved`).
     pub fn job_removed(&mut self, unit: &str, result: &str) {
         let Some(index) = self.index(unit) else {
             return;
@@ -75,7 +77,7 @@ impl Progress {
                 index,
                 Ended {
                     code: None,
-                    failed: result == "dependency",
+                    failed: !matches!(result, "canceled" | "skipped"),
                     result: result.to_string(),
                 },
             );
@@ -93,6 +95,17 @@ impl Progress {
             "inactive" | "failed" if service.has_job => (),
             // Before the start job ran.
             "inactive" if !app.started => (),
+            // Its unit was unloaded while nobody listened, and with it how the app ended.
+            "inactive" if !has_run(service) && app.state == AppState::Up => {
+                self.end(
+                    index,
+                    Ended {
+                        code: None,
+                        failed: true,
+                        result: "unknown".to_string(),
+                    },
+                );
+            }
             "inactive" | "failed" => {
                 app.started = true;
                 if !matches!(app.state, AppState::Ended(_)) {
@@ -150,10 +163,10 @@ impl Progress {
         })
     }
 
-    /// The units that have no start job and never had one, as far as is known.
-    pub fn not_started(&self) -> impl Iterator<Item = &str> {
-        let waiting = self.apps.iter().filter(|app| !app.started);
-        waiting.map(|app| app.unit.as_str())
+    /// Whether the start job of `unit` has not ended yet, as far as is known.
+    pub fn is_waiting(&self, unit: &str) -> bool {
+        self.index(unit)
+            .is_some_and(|index| !self.apps[index].started)
     }
 
     /// The pod's exit code: that of the app that failed first, 0 if none did.
@@ -178,6 +191,10 @@ impl Progress {
         }
         self.apps[index].state = AppState::Ended(ended);
     }
+}
+
+fn has_run(service: &ServiceState) -> bool {
+    service.end.as_ref().is_some_and(|end| end.was_started)
 }
 
 fn ended(service: &ServiceState) -> Ended {
@@ -281,10 +298,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_job_s_result_means() {
+        for (result, failed) in [
+            ("canceled", false),
+            ("skipped", false),
+            ("dependency", true),
+            ("timeout", true),
+            ("assert", true),
+            ("invalid", true),
+            ("unsupported", true),
+        ] {
+            let mut pod = Progress::new(&["a".to_string()]);
+            pod.job_removed("a", result);
+            assert!(pod.all_ended(), "{result}");
+            assert_eq!(pod.has_failed(), failed, "{result}");
+            assert_eq!(pod.code(), if failed { EXIT_ERROR } else { 0 }, "{result}");
+        }
+    }
+
+    #[test]
+    fn an_app_that_vanished_has_failed() {
+        let mut pod = Progress::new(&["a".to_string()]);
+        pod.job_removed("a", "done");
+        pod.observe("a", &service("active", "success", 0, 0));
+        let mut gone = service("inactive", "success", 0, 0);
+        gone.end = Some(ServiceEnd::default());
+        pod.observe("a", &gone);
+        assert!(pod.all_ended());
+        assert_eq!(pod.code(), EXIT_ERROR);
+    }
+
+    #[test]
     fn inactive_before_the_start_job_is_not_the_end() {
         let mut pod = Progress::new(&["a".to_string()]);
         pod.observe("a", &service("inactive", "success", 0, 0));
         assert!(!pod.all_ended() && !pod.is_ready());
-        assert_eq!(pod.not_started().collect::<Vec<_>>(), ["a"]);
+        assert!(pod.is_waiting("a"));
     }
 }

@@ -1,8 +1,39 @@
-//! The standard streams of a process that goes into the background.
+//! The standard streams, which may be gone: closed, or read by nobody any more.
+
+use std::io::{self, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+/// Prints `text` to standard output. A reader that has gone, such as `head`, has seen enough.
+///
+/// # Errors
+/// Where it cannot be written, as on a full disk.
+pub fn print(text: &str) -> Result<()> {
+    tell(text).map(|_| ())
+}
+
+/// Prints `text` to standard output. Returns whether there is somebody to read it.
+///
+/// # Errors
+/// As [`print`].
+pub fn tell(text: &str) -> Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// Prints a line to standard error, if that is still there: nobody else could be told.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Points standard input, output and error at /dev/null, so that whoever waits for their end
 /// sees it.

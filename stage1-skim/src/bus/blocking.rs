@@ -1,0 +1,70 @@
+//! The same, for callers who do one thing after the other.
+
+use std::cell::RefCell;
+
+use anyhow::{Context, Result};
+
+use super::events::Listener;
+use super::{Bus, Scope, found};
+use crate::systemd::Systemd;
+
+/// A blocking connection, for what is done once.
+pub struct BlockingBus {
+    bus: Bus,
+    /// One for the connection's life: the bus bounds the number of match rules of each.
+    events: RefCell<Listener>,
+}
+
+impl BlockingBus {
+    /// Connects to the system bus.
+    ///
+    /// # Errors
+    /// Where there is no bus.
+    pub fn connect() -> Result<Self> {
+        zbus::block_on(async {
+            let bus = Bus::connect().await?;
+            let events = RefCell::new(bus.listen(&[]).await?);
+            Ok(Self { bus, events })
+        })
+    }
+
+    /// [`Bus::start_scope`], waiting for the end of the job.
+    ///
+    /// # Errors
+    /// As [`Bus::start_scope`].
+    pub fn start_scope(&self, scope: &Scope<'_>) -> Result<()> {
+        let mut events = self.events.borrow_mut();
+        zbus::block_on(async {
+            let job = self.bus.start_scope(scope).await?;
+            events.wait_for(&job).await
+        })
+    }
+}
+
+impl Systemd for BlockingBus {
+    fn stop(&self, unit: &str) -> Result<()> {
+        let mut events = self.events.borrow_mut();
+        zbus::block_on(async {
+            match self.bus.request_stop(unit).await? {
+                Some(job) => events.wait_for(&job).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn kill(&self, unit: &str, signal: i32) -> Result<()> {
+        zbus::block_on(self.bus.kill(unit, signal))
+    }
+
+    fn reset_failed(&self, unit: &str) -> Result<()> {
+        zbus::block_on(async {
+            found(self.bus.manager.reset_failed_unit(unit).await)
+                .with_context(|| format!("systemd refuses to reset {unit}"))?;
+            Ok(())
+        })
+    }
+
+    fn reload(&self) -> Result<()> {
+        zbus::block_on(self.bus.manager.reload()).context("daemon-reload failed")
+    }
+}

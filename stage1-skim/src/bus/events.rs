@@ -1,0 +1,127 @@
+//! What systemd says of its own accord: signals, as events.
+
+use anyhow::{Result, bail};
+use futures_lite::{StreamExt, future};
+use zbus::message::Type;
+use zbus::{MatchRule, MessageStream, OwnedObjectPath};
+
+use super::{SERVICE, UNIT_INTERFACE, object_path};
+
+/// Something that systemd said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A job has ended: the unit that it was for, and its result (`done`, `failed`,
+    /// `dependency`, …).
+    JobRemoved {
+        /// The job's object path.
+        job: String,
+        /// The unit's name.
+        unit: String,
+        /// The job's result.
+        result: String,
+    },
+    /// A property of the unit has changed.
+    Changed {
+        /// The unit's name.
+        unit: String,
+    },
+    /// systemd was executed anew (`systemctl daemon-reexec`): what it said meanwhile is lost.
+    Reexecuted,
+    /// The connection is gone, and no event will follow.
+    Disconnected,
+}
+
+/// What [`Bus::listen`] hears.
+pub struct Listener {
+    pub(super) stream: MessageStream,
+    pub(super) units: Vec<String>,
+}
+
+impl Listener {
+    /// Waits for the next event. After [`Event::Disconnected`] there is none.
+    pub async fn next(&mut self) -> Event {
+        while let Some(Ok(message)) = self.stream.next().await {
+            if let Some(event) = event_of(&message, &self.units) {
+                return event;
+            }
+        }
+        Event::Disconnected
+    }
+
+    /// The next event that is here already, if any.
+    pub async fn next_at_hand(&mut self) -> Option<Event> {
+        future::poll_once(self.next()).await
+    }
+
+    /// Waits for the end of a job.
+    ///
+    /// # Errors
+    /// Where the connection breaks off.
+    pub async fn wait_for(&mut self, job: &OwnedObjectPath) -> Result<()> {
+        loop {
+            match self.next().await {
+                Event::JobRemoved { job: ended, .. } if ended == job.as_str() => return Ok(()),
+                Event::Disconnected => bail!("the connection to the system bus broke off"),
+                _ => (),
+            }
+        }
+    }
+}
+
+/// Matches the changes of what a unit of every kind has, its state above all.
+pub(super) fn changes(unit: &str) -> zbus::Result<MatchRule<'static>> {
+    MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender(SERVICE)
+        .path(object_path(unit))
+        .member("PropertiesChanged")
+        .arg(0, UNIT_INTERFACE)
+        .build()
+}
+
+/// Matches the ends of all jobs.
+pub(super) fn ends_of_jobs() -> zbus::Result<MatchRule<'static>> {
+    MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender(SERVICE)
+        .path("/org/freedesktop/systemd1")
+        .member("JobRemoved")
+        .build()
+}
+
+/// Matches systemd's coming back to the bus.
+pub(super) fn changes_of_systemd() -> zbus::Result<MatchRule<'static>> {
+    MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender("org.freedesktop.DBus")
+        .member("NameOwnerChanged")
+        .arg(0, SERVICE)
+        .build()
+}
+
+fn event_of(message: &zbus::Message, units: &[String]) -> Option<Event> {
+    let header = message.header();
+    if header.message_type() != Type::Signal {
+        return None;
+    }
+    match header.member()?.as_str() {
+        "JobRemoved" => {
+            let body = message.body();
+            let (_, job, unit, result): (u32, OwnedObjectPath, String, String) =
+                body.deserialize().ok()?;
+            let job = job.to_string();
+            Some(Event::JobRemoved { job, unit, result })
+        }
+        "NameOwnerChanged" => {
+            let body = message.body();
+            let (name, _, owner): (String, String, String) = body.deserialize().ok()?;
+            (name == SERVICE && !owner.is_empty()).then_some(Event::Reexecuted)
+        }
+        "PropertiesChanged" => {
+            let path = header.path()?.as_str();
+            let unit = units.iter().find(|unit| object_path(unit) == path)?;
+            Some(Event::Changed { unit: unit.clone() })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,401 @@
+//! The holder: the process in the pod's scope.
+//!
+//! It keeps the pod's lock, stops the pod when an app fails, and ends when the last app has
+//! ended. Should it be killed, systemd stops the apps, as nothing needs them any more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_channel::{Receiver, Sender};
+use futures_lite::future;
+
+use crate::bus::{Bus, Event, Listener, ServiceState};
+use crate::names::{self, EXIT_ERROR};
+use crate::output::{Follower, Source};
+use crate::pod_dir::PodDir;
+use crate::progress::Progress;
+use crate::{journal, logging, signals, stdio, timer};
+
+/// How long to wait before asking again what could not be learnt.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a bus may take to come back once it can be reached.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the holder stands to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Prints the apps' output until the pod exits.
+    Foreground,
+    /// Prints `ready` once every app is up, then lets go of the standard streams.
+    Detached,
+}
+
+/// What reaches the holder other than from systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// A signal that asks this process to end.
+    Signal(i32),
+    /// Nobody reads standard output any more.
+    OutputClosed,
+}
+
+/// What the holder wakes up for.
+enum Step {
+    Systemd(Event),
+    Local(Local),
+    Retry,
+}
+
+/// A pod that runs, as its holder sees it.
+pub struct Holder<'a> {
+    pod: &'a PodDir,
+    mode: Mode,
+    services: Vec<String>,
+    bus: Bus,
+    events: Listener,
+    local: Receiver<Local>,
+    progress: Progress,
+    /// Services whose state is to be asked for again.
+    unobserved: BTreeSet<String>,
+    follower: Option<Follower>,
+    is_announced: bool,
+    stop: Stop,
+}
+
+/// How far the stop of the pod has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    NotAsked,
+    /// To be asked for, as soon as systemd listens.
+    Wanted,
+    Asked,
+    /// systemd ends this process while the bus is away: nothing more can be learnt.
+    Lost,
+}
+
+impl<'a> Holder<'a> {
+    /// The holder of a pod whose scope this process is in.
+    pub fn new(
+        pod: &'a PodDir,
+        mode: Mode,
+        bus: Bus,
+        events: Listener,
+        local: Receiver<Local>,
+    ) -> Self {
+        let services = pod.services();
+        Self {
+            pod,
+            mode,
+            progress: Progress::new(&services),
+            services,
+            bus,
+            events,
+            local,
+            unobserved: BTreeSet::new(),
+            follower: None,
+            is_announced: false,
+            stop: Stop::NotAsked,
+        }
+    }
+
+    /// Makes sure that systemd has a job for each service.
+    ///
+    /// The scope only wants the services, so one that systemd cannot start at all, for a setting
+    /// that it refuses, gets no job and no event.
+    ///
+    /// # Errors
+    /// Where one has none: systemd's reason. The pod is being stopped then.
+    pub async fn check_jobs(&mut self) -> Result<()> {
+        let mut idle = Vec::new();
+        for service in self.services.clone() {
+            let state = self.bus.service_state(&service).await?;
+            let never_ran = state.end.as_ref().is_some_and(|end| !end.was_started);
+            if never_ran && !state.has_job {
+                idle.push(service);
+            }
+        }
+        // A job may be over already. Its end was said before the answers above were given.
+        while let Some(event) = self.events.next_at_hand().await {
+            self.take_in(event).await;
+        }
+        for service in idle {
+            if self.progress.is_waiting(&service)
+                && let Err(reason) = self.bus.request_start(&service).await
+            {
+                self.stop_pod().await;
+                let app = self.pod.units.app_of(&service).unwrap_or(&service);
+                return Err(reason).with_context(|| format!("systemd cannot start the app {app}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts to print the apps' output.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn follow(&mut self, sender: Sender<Local>) -> Result<()> {
+        let names = self.pod.plan.apps.iter().map(|app| app.name.len());
+        let source = Source {
+            services: self.services.clone(),
+            prefix: names.max().filter(|_| self.services.len() > 1),
+        };
+        let follower = Follower::start(source, move || {
+            // The holder is gone only when the process ends.
+            let _ = sender.send_blocking(Local::OutputClosed);
+        })?;
+        self.follower = Some(follower);
+        Ok(())
+    }
+
+    /// Waits for the end of the last app, records the exit codes, lets the rest of the output
+    /// out, and returns the pod's exit code.
+    pub async fn hold_to_the_end(&mut self) -> u8 {
+        let code = match self.hold().await {
+            Ok(()) => self.progress.code(),
+            Err(error) => {
+                log::error!("{error:#}");
+                EXIT_ERROR
+            }
+        };
+        self.record(code);
+        for service in &self.services {
+            // At the end of the connection systemd drops the reference itself, only later.
+            if let Err(error) = self.bus.release(service).await {
+                log::debug!("{error:#}");
+            }
+        }
+        self.finish_output();
+        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
+            log::debug!("{error:#}");
+        }
+        self.report_failure();
+        code
+    }
+
+    async fn hold(&mut self) -> Result<()> {
+        while !self.progress.all_ended() {
+            match self.next().await? {
+                Step::Systemd(event) => self.take_in(event).await,
+                Step::Local(Local::Signal(signal)) => self.signalled(signal).await,
+                Step::Local(Local::OutputClosed) => self.stop_pod().await,
+                Step::Retry => self.observe_again().await,
+            }
+            if self.stop == Stop::Lost {
+                bail!("systemd ended the pod while the system bus was away");
+            }
+            if self.progress.has_failed() || self.stop == Stop::Wanted {
+                self.stop_pod().await;
+            }
+            if self.progress.is_ready() && !self.is_announced {
+                self.announce().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Step> {
+        let retry = !self.unobserved.is_empty() || self.stop == Stop::Wanted;
+        let systemd = async { Ok(Step::Systemd(self.events.next().await)) };
+        let local = async { Ok(Step::Local(self.local.recv().await?)) };
+        let retry = async {
+            if !retry {
+                future::pending::<()>().await;
+            }
+            timer::sleep(RETRY_INTERVAL).await;
+            Ok(Step::Retry)
+        };
+        future::or(systemd, future::or(local, retry)).await
+    }
+
+    async fn take_in(&mut self, event: Event) {
+        match event {
+            Event::JobRemoved { unit, result, .. } if self.services.contains(&unit) => {
+                self.progress.job_removed(&unit, &result);
+                self.observe(unit).await;
+            }
+            Event::JobRemoved { .. } => (),
+            Event::Changed { unit } => self.observe(unit).await,
+            Event::Reexecuted => {
+                log::debug!("systemd was executed anew");
+                self.unobserved.extend(self.services.iter().cloned());
+                self.observe_again().await;
+            }
+            Event::Disconnected => self.reconnect().await,
+        }
+    }
+
+    async fn observe(&mut self, unit: String) {
+        match self.bus.service_state(&unit).await {
+            Ok(state) => {
+                self.unobserved.remove(&unit);
+                self.progress.observe(&unit, &state);
+            }
+            Err(error) => {
+                log::debug!("{error:#}");
+                self.unobserved.insert(unit);
+            }
+        }
+    }
+
+    async fn observe_again(&mut self) {
+        if let Err(error) = self.bus.subscribe().await {
+            log::debug!("{error:#}");
+            return;
+        }
+        for unit in self.unobserved.clone() {
+            if let Err(error) = self.bus.reference(&unit).await {
+                log::debug!("{error:#}");
+            }
+            self.observe(unit).await;
+        }
+    }
+
+    /// The first signal stops the pod as `skim stop` does, a second one kills it. A second
+    /// `SIGTERM` is systemd's, which ends the scope as the apps have ended.
+    async fn signalled(&mut self, signal: i32) {
+        if self.stop != Stop::Asked {
+            self.stop_pod().await;
+            return;
+        }
+        if signal != signals::TERMINATE {
+            for service in &self.services {
+                if let Err(error) = self.bus.kill(service, signals::KILL).await {
+                    log::error!("{error:#}");
+                }
+            }
+        }
+    }
+
+    async fn stop_pod(&mut self) {
+        if self.stop == Stop::Asked {
+            return;
+        }
+        self.stop = match self.bus.request_stop(&self.pod.units.scope()).await {
+            Ok(_) => Stop::Asked,
+            Err(error) => {
+                log::error!("{error:#}; trying again");
+                Stop::Wanted
+            }
+        };
+    }
+
+    async fn announce(&mut self) {
+        self.is_announced = true;
+        if let Err(error) = self.bus.stop_listening_to_jobs().await {
+            log::debug!("{error:#}");
+        }
+        log::debug!("pod {} is up", self.pod.plan.uuid);
+        if self.mode == Mode::Detached {
+            let told = stdio::tell("ready\n");
+            let released = stdio::release();
+            logging::detach();
+            match told.and_then(|is_heard| released.map(|()| is_heard)) {
+                Ok(true) => (),
+                // Nobody would learn of the pod.
+                Ok(false) => self.stop_pod().await,
+                Err(error) => log::warn!("{error:#}"),
+            }
+        }
+    }
+
+    /// The pod lives on while the bus is away; what happened meanwhile is read anew.
+    async fn reconnect(&mut self) {
+        log::warn!("the connection to the system bus broke off; connecting again");
+        while self.stop != Stop::Lost {
+            let local = async { self.local.recv().await.ok() };
+            let pause = async {
+                timer::sleep(RETRY_INTERVAL).await;
+                None
+            };
+            match future::or(local, pause).await {
+                Some(Local::Signal(signals::TERMINATE)) => self.stop = Stop::Lost,
+                Some(_) => self.stop = Stop::Wanted,
+                None => match connect(&self.services).await {
+                    Ok((bus, events, states)) => {
+                        (self.bus, self.events) = (bus, events);
+                        for (service, state) in states {
+                            self.progress.observe(&service, &state);
+                        }
+                        return;
+                    }
+                    Err(error) => log::debug!("{error:#}"),
+                },
+            }
+        }
+    }
+
+    fn record(&self, code: u8) {
+        let apps = self.progress.codes().filter_map(|(unit, code)| {
+            let app = self.pod.units.app_of(unit)?;
+            Some((app, code))
+        });
+        for (name, code) in apps.chain([(names::POD_STATUS, code)]) {
+            if let Err(error) = self.pod.write_status(name, code) {
+                log::error!("{error:#}");
+            }
+        }
+    }
+
+    fn finish_output(&mut self) {
+        // What is left may go to a terminal that is stopped: Ctrl-C must end it. SIGTERM comes
+        // from systemd at every stop of the pod and must not.
+        let local = self.local.clone();
+        let watch = std::thread::Builder::new().spawn(move || {
+            while let Ok(event) = local.recv_blocking() {
+                if let Local::Signal(signal) = event
+                    && signal != signals::TERMINATE
+                {
+                    std::process::exit(128 + signal);
+                }
+            }
+        });
+        if let Err(error) = watch {
+            log::debug!("{error:#}");
+        }
+        if let Some(follower) = self.follower.take()
+            && let Err(error) = follower.finish()
+        {
+            log::warn!("the end of the apps' output may be missing: {error:#}; see skim logs");
+        }
+    }
+
+    fn report_failure(&self) {
+        let Some((unit, ended)) = self.progress.first_failure() else {
+            return;
+        };
+        let app = self.pod.units.app_of(unit).unwrap_or(unit);
+        let code = match ended.code {
+            Some(code) => format!(", code {code}"),
+            None => String::new(),
+        };
+        log::error!(
+            "app {app} failed ({}{code}): see skim logs {} {app}",
+            ended.result,
+            self.pod.plan.uuid
+        );
+    }
+}
+
+type Connected = (Bus, Listener, Vec<(String, ServiceState)>);
+
+/// A new connection, and the services as they are now.
+async fn connect(services: &[String]) -> Result<Connected> {
+    let connect = async {
+        let bus = Bus::connect().await?;
+        let events = bus.listen(services).await?;
+        let mut states = Vec::new();
+        for service in services {
+            bus.reference(service).await?;
+            states.push((service.clone(), bus.service_state(service).await?));
+        }
+        Ok((bus, events, states))
+    };
+    let give_up = async {
+        timer::sleep(RECONNECT_TIMEOUT).await;
+        bail!("the system bus does not answer")
+    };
+    future::or(connect, give_up).await
+}
