@@ -22,11 +22,14 @@ pub struct Host {
 impl Host {
     /// Takes in the global flags.
     ///
+    /// skim's directory gets its real path, without links: the mount table knows no other, and
+    /// relocated programs hold it.
+    ///
     /// # Errors
-    /// Where the working directory is gone.
+    /// Where the directory cannot be made out.
     pub fn new(directory: &Path, stage1_path: Option<PathBuf>, debug: bool) -> Result<Self> {
-        let directory = std::path::absolute(directory)
-            .with_context(|| format!("cannot make {} absolute", directory.display()))?;
+        let directory = real_path(directory)
+            .with_context(|| format!("cannot make out the directory {}", directory.display()))?;
         Ok(Self {
             directory,
             stage1_path,
@@ -93,8 +96,45 @@ impl Host {
     }
 }
 
+/// The path without links, for as much of it as there is.
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let path = std::path::absolute(path)?;
+            match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) => Ok(real_path(parent)?.join(name)),
+                _ => Err(error),
+            }
+        }
+        path => path,
+    }
+}
+
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path)
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_the_real_one() {
+        let root = tempfile::tempdir().unwrap();
+        let real = root.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, root.path().join("link")).unwrap();
+        for (path, expected) in [
+            ("new/skim", real.join("new/skim")),
+            ("link/new/skim", real.join("new/skim")),
+            ("link/../new", real.parent().unwrap().join("new")),
+        ] {
+            assert_eq!(
+                real_path(&root.path().join(path)).unwrap(),
+                expected,
+                "{path}"
+            );
+        }
+    }
 }

@@ -5,13 +5,17 @@
 //! that the host's account of that number is in.
 
 use std::convert::Infallible;
-use std::os::unix::process::CommandExt;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capability_is_in_ambient_set,
+    configure_capability_in_ambient_set, set_capabilities, set_keep_capabilities,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::pod::{Credentials, ExecPlan};
 
@@ -47,6 +51,9 @@ pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<Exec
 
 /// Becomes `program` as `who`, with the arguments `argv`, `argv[0]` first.
 ///
+/// As systemd does for a service with `User=`, ambient capabilities stay. `SIGPIPE` stays
+/// ignored, systemd's own default (`IgnoreSIGPIPE=`).
+///
 /// The calls change the calling thread only, so this must come before any other is started.
 ///
 /// # Errors
@@ -55,14 +62,48 @@ pub fn exec(who: &Credentials, program: &Path, argv: &[String]) -> Result<Infall
     let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
     let groups = who.supplementary_gids.iter().copied();
     let groups: Vec<_> = groups.map(Gid::from_raw).collect();
+    let ambient = ambient_capabilities();
     set_thread_groups(&groups).context("cannot set the supplementary groups")?;
     set_thread_res_gid(gid, gid, gid).context("cannot set the group")?;
+    set_keep_capabilities(!ambient.is_empty()).context("cannot keep capabilities")?;
     set_thread_res_uid(uid, uid, uid).context("cannot set the user")?;
-    let mut command = Command::new(program);
-    if let Some((argv0, rest)) = argv.split_first() {
-        command.arg0(argv0).args(rest);
+    raise(ambient).context("cannot raise the ambient capabilities")?;
+    let failed = || format!("cannot execute {}", program.display());
+    let path = CString::new(program.as_os_str().as_bytes()).with_context(failed)?;
+    let argv: Result<Vec<_>, _> = argv
+        .iter()
+        .map(|word| CString::new(word.as_str()))
+        .collect();
+    nix::unistd::execv(&path, &argv.with_context(failed)?).with_context(failed)
+}
+
+fn ambient_capabilities() -> CapabilitySet {
+    let mut ambient = CapabilitySet::empty();
+    for capability in CapabilitySet::all().iter() {
+        // A capability that this kernel does not have is in no set.
+        if capability_is_in_ambient_set(capability).unwrap_or(false) {
+            ambient |= capability;
+        }
     }
-    Err(command.exec()).with_context(|| format!("cannot execute {}", program.display()))
+    ambient
+}
+
+/// A change of the user empties the ambient set; what was kept is raised again
+/// (capabilities(7)).
+fn raise(ambient: CapabilitySet) -> rustix::io::Result<()> {
+    if ambient.is_empty() {
+        return Ok(());
+    }
+    let sets = CapabilitySets {
+        effective: ambient,
+        permitted: ambient,
+        inheritable: ambient,
+    };
+    set_capabilities(None, sets)?;
+    for capability in ambient.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -20,8 +20,6 @@ const OWN: &[(&str, &str)] = &[
     ("ExecStart", "use --exec and the arguments after --"),
     ("Group", "the app runs as the image's group"),
     ("RefuseManualStop", "skim stops the app with its pod"),
-    ("RootDirectory", "an app of skim sees the host's root"),
-    ("RootImage", "an app of skim sees the host's root"),
     ("Slice", "it ties the app to its pod"),
     ("StopWhenUnneeded", "it ends the app with its pod"),
     ("SupplementaryGroups", "the app has the image's groups"),
@@ -64,6 +62,13 @@ impl std::error::Error for Refused {}
 pub fn section_of(key: &str) -> Result<Section, Refused> {
     if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == key) {
         return Err(Refused::Own(key.to_string(), why));
+    }
+    // RootDirectory=, RootImage=, RootHash= and all that goes with them.
+    if key.starts_with("Root") {
+        return Err(Refused::Own(
+            key.to_string(),
+            "an app of skim sees the host's root",
+        ));
     }
     if key.starts_with("X-") || SERVICE.lines().any(|known| known == key) {
         Ok(Section::Service)

@@ -43,6 +43,7 @@ pub struct EnterArguments {
 /// # Errors
 /// Where the pod does not run, or the command cannot be executed.
 pub fn run(host: &Host, arguments: &EnterArguments) -> Result<u8> {
+    host.need_root()?;
     let found = Pods::new(&host.directory).find(&arguments.pod)?;
     ensure!(
         found.state == State::Running,

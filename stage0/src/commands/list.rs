@@ -35,8 +35,8 @@ pub struct ListArguments {
     #[arg(long, value_name = "APP")]
     pub app: Option<String>,
     /// Only pods in this state, such as running or exited
-    #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
+    #[arg(long, value_enum, value_name = "STATE")]
+    pub state: Option<State>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -47,6 +47,7 @@ pub struct ListArguments {
 /// # Errors
 /// Where the pods cannot be read.
 pub fn run(host: &Host, arguments: &ListArguments) -> Result<u8> {
+    host.need_root()?;
     let mut pods = visible(host)?;
     pods.retain(|pod| is_asked_for(pod, arguments));
     if arguments.quiet {
@@ -84,13 +85,8 @@ fn visible(host: &Host) -> Result<Vec<PodInfo>> {
 fn is_asked_for(pod: &PodInfo, arguments: &ListArguments) -> bool {
     let mut apps = pod.plan.iter().flat_map(|plan| &plan.apps);
     let has_app = |name: &String| apps.any(|app| app.name == *name);
-    let state = arguments.state.as_deref();
     arguments.app.as_ref().is_none_or(has_app)
-        && state.is_none_or(|state| is_state(pod.state, state))
-}
-
-fn is_state(state: State, asked: &str) -> bool {
-    state.to_string() == asked.replace('-', " ")
+        && arguments.state.is_none_or(|state| state == pod.state)
 }
 
 /// The table. The pod's own columns stand in the line of its first app only. Pure.

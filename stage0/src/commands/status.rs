@@ -28,6 +28,7 @@ pub struct StatusArguments {
 /// # Errors
 /// Where there is no such pod.
 pub fn run(host: &Host, arguments: &StatusArguments) -> Result<u8> {
+    host.need_root()?;
     let found = Pods::new(&host.directory).find(&arguments.pod)?;
     let info = PodInfo::read(&found)?;
     match arguments.format {

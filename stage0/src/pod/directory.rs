@@ -6,9 +6,10 @@
 //!   STAGE/UUID/       see Stage, and stage1_skim::names for what is inside
 //! ```
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -69,11 +70,11 @@ impl Pods {
     /// Where the file system refuses.
     pub fn create(&self, uuid: &str) -> Result<LockedPod> {
         for stage in Stage::ALL {
-            make_directory(&self.path.join(stage.directory()), true)?;
+            make_directory(&self.path.join(stage.directory()), DIRECTORY_MODE, true)?;
         }
         let guard = self.guard(FlockOperation::LockShared)?;
         let path = self.path_in(Stage::Embryo, uuid);
-        make_directory(&path, false)?;
+        make_directory(&path, DIRECTORY_MODE, false)?;
         let lock = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         flock(&lock, FlockOperation::LockExclusive)
             .with_context(|| format!("cannot lock {}", path.display()))?;
@@ -205,25 +206,43 @@ impl LockedPod {
     pub fn fill(&self, plan: &PodPlan) -> Result<()> {
         for app in &plan.apps {
             let directory = AppDirectory::new(&self.path, &app.name);
-            for path in [directory.upper(), directory.work(), directory.rootfs()] {
-                make_directory(&path, true)?;
+            make_directory(directory.path(), DIRECTORY_MODE, true)?;
+            for path in [directory.work(), directory.rootfs()] {
+                make_directory(&path, DIRECTORY_MODE, false)?;
             }
+            make_directory(&directory.upper(), ROOTFS_MODE, false)?;
         }
-        make_directory(&self.path.join(names::STATUS_DIRECTORY), false)?;
+        make_directory(
+            &self.path.join(names::STATUS_DIRECTORY),
+            DIRECTORY_MODE,
+            false,
+        )?;
         let file = self.path.join(names::PLAN_FILE);
-        serde_json::to_vec_pretty(plan)
-            .map_err(std::io::Error::from)
-            .and_then(|text| fs::write(&file, text))
-            .with_context(|| format!("cannot write {}", file.display()))
+        let write = || {
+            // Environments hold secrets, against all advice.
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&file)?;
+            file.write_all(&serde_json::to_vec_pretty(plan)?)
+        };
+        write().with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
 /// Apps that run as another user must be able to pass through every directory above their
-/// rootfs, and `skim list` serves every user: 0755, whatever the caller's umask.
-fn make_directory(path: &Path, exists_is_fine: bool) -> Result<()> {
+/// rootfs, but nobody else's business is in there: whoever can open a directory can lock it.
+const DIRECTORY_MODE: u32 = 0o711;
+
+/// The mode of an app's `upper`, which becomes that of its rootfs.
+const ROOTFS_MODE: u32 = 0o755;
+
+fn make_directory(path: &Path, mode: u32, exists_is_fine: bool) -> Result<()> {
     DirBuilder::new()
         .recursive(exists_is_fine)
-        .mode(0o755)
+        .mode(mode)
         .create(path)
         .with_context(|| format!("cannot create {}", path.display()))
 }

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use clap::ValueEnum;
 
 /// The directories beneath `pods/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +55,7 @@ impl Stage {
 }
 
 /// A pod's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum State {
     /// Just made.
     Embryo,
