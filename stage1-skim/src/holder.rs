@@ -176,7 +176,16 @@ impl<'a> Holder<'a> {
     }
 
     async fn hold(&mut self) -> Result<()> {
-        while !self.progress.all_ended() {
+        loop {
+            if self.progress.has_failed() || self.stop == Stop::Wanted {
+                self.stop_pod().await;
+            }
+            if self.progress.is_ready() && !self.is_announced {
+                self.announce().await;
+            }
+            if self.progress.all_ended() {
+                return Ok(());
+            }
             match self.next().await? {
                 Step::Systemd(event) => self.take_in(event).await,
                 Step::Local(Local::Signal(signal)) => self.signalled(signal).await,
@@ -186,14 +195,7 @@ impl<'a> Holder<'a> {
             if self.stop == Stop::Lost {
                 bail!("systemd ended the pod while the system bus was away");
             }
-            if self.progress.has_failed() || self.stop == Stop::Wanted {
-                self.stop_pod().await;
-            }
-            if self.progress.is_ready() && !self.is_announced {
-                self.announce().await;
-            }
         }
-        Ok(())
     }
 
     async fn next(&mut self) -> Result<Step> {
