@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::command::{run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
-use crate::support::pod::Pod;
+use crate::support::pod::{Pod, gc};
 use crate::support::trace::Trace;
 use crate::support::{journal, systemd};
 
@@ -44,23 +44,27 @@ fn run_stops_the_pod_on_sigint_and_sigterm() {
         .exec(&["/bin/sh", "-c", "echo up; exec sleep 1000000"])
         .build();
     for signal in ["INT", "TERM"] {
-        let mut skim = Command::new("skim")
+        let mut runner = Command::new("skim")
             .arg("run")
             .arg(&image)
             .stdout(Stdio::piped())
             .spawn()
             .expect("cannot run skim");
-        let stdout = BufReader::new(skim.stdout.take().expect("stdout is a pipe"));
+        // Kept open: a foreground pod ends with its reader.
+        let mut stdout = BufReader::new(runner.stdout.take().expect("stdout is a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the app prints a line");
+        assert_eq!(line, "up\n");
+        run("kill", [format!("-{signal}"), runner.id().to_string()]).success();
+        let status = runner.wait().expect("cannot wait for skim");
         assert_eq!(
-            stdout
-                .lines()
-                .next()
-                .expect("the app prints a line")
-                .expect("it is text"),
-            "up"
+            status.code(),
+            Some(0),
+            "skim did not end by itself: {status}"
         );
-        run("kill", [format!("-{signal}"), skim.id().to_string()]).success();
-        skim.wait().expect("cannot wait for skim");
+        let listed = skim(["list", "--full", "--no-legend"]).success().stdout;
+        assert!(listed.contains("exited"), "{listed}");
+        gc();
         journal::until("no unit is left", || systemd::skim_units().is_empty());
     }
 }

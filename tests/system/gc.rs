@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::command::skim;
+use crate::support::command::{run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::journal::Cursor;
@@ -119,4 +119,34 @@ fn the_shipped_timer_calls_gc() {
     )
     .success();
     assert_eq!(verify.stdout + &verify.stderr, "");
+}
+
+/// The mount table knows no links: what is mounted below must be found all the same.
+#[test]
+fn a_directory_named_through_a_link_is_cleaned_up() {
+    let host = Host::new();
+    let link = host.scratch().join("link");
+    std::os::unix::fs::symlink("/var/lib", &link).expect("the link can be made");
+    let directory = format!("--dir={}/skim", link.display());
+    let image = image(&host);
+    let image = image.to_str().expect("the path is UTF-8");
+    let uuid = skim([&directory, "run", "--detach", image]).line();
+    skim([&directory, "stop", &uuid]).success();
+    skim([&directory, "rm", &uuid]).success();
+    Trace::assert_none();
+}
+
+/// Whoever can open a pod's directory can lock it, and so pass for its holder.
+#[test]
+fn nobody_but_root_can_open_or_read_a_pod() {
+    let host = Host::new();
+    let pod = Pod::start([image(&host)]);
+    let rootfs = pod.rootfs("garbage");
+    let directory = rootfs.ancestors().nth(3).expect("a pod's directory");
+    for path in [directory.to_path_buf(), directory.join("pod")] {
+        let path = path.to_str().expect("the path is UTF-8");
+        let outcome = run("setpriv", ["--reuid=65534", "--clear-groups", "cat", path]);
+        assert_ne!(outcome.code, Some(0), "{path}");
+        assert!(outcome.stderr.contains("Permission denied"), "{outcome:#?}");
+    }
 }

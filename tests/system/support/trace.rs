@@ -59,7 +59,10 @@ pub(crate) fn mounts() -> Vec<String> {
 fn unit_files() -> Vec<String> {
     let mut found = Vec::new();
     for directory in UNIT_DIRECTORIES {
-        found.extend(names(Path::new(directory)).filter(|name| name.starts_with("skim-")));
+        found.extend(
+            names(Path::new(directory))
+                .filter(|name| name.trim_start_matches('.').starts_with("skim")),
+        );
     }
     found
 }
