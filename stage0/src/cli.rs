@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stage1_skim::names::EXIT_ERROR;
+use stage1_skim::stdio;
 
 use crate::commands::{enter, fetch, gc, image, list, logs, rm, run, status, stop};
 
@@ -109,7 +110,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Exi
             _ => EXIT_ERROR,
         };
         if code == EXIT_ERROR {
-            eprintln!("skim: error: {}", one_line(&error));
+            stdio::complain(&format!("skim: error: {}", one_line(&error)));
         } else {
             // Nothing is left to tell where standard output is gone.
             let _ = error.print();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::gc;
 use stage1_skim::names::PodUnits;
@@ -97,13 +97,16 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Tells systemd of the unit files that are gone.
+    /// Tells systemd of the unit files that are gone, the root slice's among them where no pod
+    /// is left.
     ///
     /// # Errors
     /// Where systemd refuses.
     pub fn finish(self) -> Result<()> {
-        if self.changed {
-            self.units.remove_root_slice()?;
+        // Whoever removed the last pod may have been killed before it came to this.
+        let _lock = self.pods.lock_exclusively()?;
+        let is_last = self.units.remove_root_slice()?;
+        if self.changed || is_last {
             self.bus.reload()?;
         }
         Ok(())
@@ -117,7 +120,23 @@ impl<'a> Collector<'a> {
 pub fn undo(pods: &Pods, pod: &LockedPod) -> Result<()> {
     stage1_skim::mounts::unmount_beneath(&pod.path)?;
     pods.delete(pod)
-        .with_context(|| format!("what is left in {} is for skim gc", pod.path.display()))
+}
+
+/// Takes a pod away that stage1 has begun to start, and that did not come up.
+///
+/// # Errors
+/// As [`Collector::apply`].
+pub fn withdraw(pods: &Pods, pod: LockedPod) -> Result<()> {
+    let mut collector = Collector::new(pods)?;
+    collector.apply(pod, Action::Remove)?;
+    collector.finish()
+}
+
+/// Says that a failed pod could not be taken away, which must not hide why it failed.
+pub fn report(outcome: Result<()>) {
+    if let Err(error) = outcome {
+        log::error!("cannot remove the pod: {error:#}; skim gc will try again");
+    }
 }
 
 #[cfg(test)]

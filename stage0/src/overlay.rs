@@ -58,9 +58,12 @@ fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
     Ok(move_mount(mount.as_fd(), "", CWD, target, flags)?)
 }
 
+/// fsconfig(2) takes values shorter than this, in bytes.
+const VALUE_MAX: usize = 256;
+
 /// A directory as an option of overlayfs: by its path, which the mount table then shows; where
-/// the path holds what means something in such an option, by its descriptor. Older kernels take
-/// no escaped comma.
+/// the path is too long, or holds what means something in such an option, by its descriptor.
+/// Older kernels take no escaped comma.
 struct Directory {
     descriptor: OwnedFd,
     path: Option<String>,
@@ -74,7 +77,7 @@ impl Directory {
         let path = path.to_str().map(str::to_string);
         Ok(Self {
             descriptor,
-            path: path.filter(|path| !path.contains([':', ',', '\\'])),
+            path: path.filter(|path| path.len() < VALUE_MAX && !path.contains([':', ',', '\\'])),
         })
     }
 

@@ -19,6 +19,7 @@ const OWN: &[(&str, &str)] = &[
     ("DynamicUser", "the app runs as the image's user"),
     ("ExecStart", "use --exec and the arguments after --"),
     ("Group", "the app runs as the image's group"),
+    ("RefuseManualStart", "skim starts the app with its pod"),
     ("RefuseManualStop", "skim stops the app with its pod"),
     ("Slice", "it ties the app to its pod"),
     ("StopWhenUnneeded", "it ends the app with its pod"),

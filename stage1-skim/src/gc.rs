@@ -24,7 +24,7 @@ pub fn collect(
     unit_directory: &UnitDirectory,
     systemd: &impl Systemd,
 ) -> Result<bool> {
-    let files = unit_directory.list(|name| units.owns(name))?;
+    let files = unit_directory.of_pod(units)?;
     if !files.is_empty() {
         stop::stop(units, systemd, false)?;
         for service in files.iter().filter(|name| units.app_of(name).is_some()) {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::stdio;
+
 /// Set once standard error is not the user's any more.
 static DETACHED: AtomicBool = AtomicBool::new(false);
 
@@ -52,13 +54,13 @@ impl Log for Logger {
         match &self.journal {
             Some(journal) if to_journal => journal.log(record),
             _ => match record.level() {
-                Level::Info => eprintln!("skim: {}", record.args()),
-                Level::Warn => eprintln!("skim: warning: {}", record.args()),
-                level => eprintln!(
+                Level::Info => stdio::complain(&format!("skim: {}", record.args())),
+                Level::Warn => stdio::complain(&format!("skim: warning: {}", record.args())),
+                level => stdio::complain(&format!(
                     "skim: {}: {}",
                     level.as_str().to_ascii_lowercase(),
                     record.args()
-                ),
+                )),
             },
         }
     }

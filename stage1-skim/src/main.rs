@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use rustix::fs::FlockOperation;
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::Credentials;
-use stage1_skim::pod_dir::PodDir;
+use stage1_skim::pod_dir::{PodDir, lock_all_pods};
 use stage1_skim::systemd::Systemd;
 use stage1_skim::write::UnitDirectory;
-use stage1_skim::{credentials, enter, gc, logging, names, retire, run, stop};
+use stage1_skim::{credentials, enter, gc, logging, names, retire, run, stdio, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.
@@ -122,7 +123,7 @@ fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
         }
         Entrypoint::Exec(arguments) => {
             let Err(error) = arguments.exec();
-            eprintln!("{error:#}");
+            stdio::complain(&format!("{error:#}"));
             Ok(EXIT_EXEC)
         }
     }
@@ -143,7 +144,9 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
             let bus = BlockingBus::connect()?;
             let unit_directory = UnitDirectory::open()?;
             gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
+            let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
             unit_directory.remove_root_slice()?;
+            drop(lock);
             bus.reload()?;
             Ok(0)
         }

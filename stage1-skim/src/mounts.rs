@@ -13,8 +13,9 @@ use rustix::mount::{UnmountFlags, unmount};
 /// # Errors
 /// Where a mount is in use: the message names the processes that use it.
 pub fn unmount_beneath(directory: &Path) -> Result<()> {
+    let directory = as_mounted(directory)?;
     let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
-    for target in beneath(&table, directory).iter().rev() {
+    for target in beneath(&table, &directory).iter().rev() {
         match unmount(target, UnmountFlags::NOFOLLOW) {
             Ok(()) => (),
             Err(Errno::BUSY) => {
@@ -30,6 +31,17 @@ pub fn unmount_beneath(directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The path of `directory` as the mount table has it: no symbolic link on the way. One in the
+/// directory's own place is not followed, as nothing is to be unmounted where it leads.
+fn as_mounted(directory: &Path) -> Result<PathBuf> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Ok(directory.to_path_buf());
+    };
+    let parent = std::fs::canonicalize(parent)
+        .with_context(|| format!("cannot look up {}", parent.display()))?;
+    Ok(parent.join(name))
 }
 
 /// The mount points at and beneath `directory` in a mount table (proc_pid_mountinfo(5)), in the

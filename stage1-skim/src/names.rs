@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 /// Where transient unit files live (systemd.unit(5), "Unit File Load Path").
 pub const UNIT_DIRECTORY: &str = "/run/systemd/system";
 
+/// No unit's name is longer, in bytes (systemd's `UNIT_NAME_MAX`, which counts a zero at the
+/// end); no file's is, either.
+pub const UNIT_NAME_MAX: usize = 255;
+
 /// The slice that holds all pods' slices.
 pub const ROOT_SLICE: &str = "skim.slice";
 

@@ -42,6 +42,8 @@ struct App {
     state: AppState,
     /// The start job has ended, one way or the other.
     started: bool,
+    /// It was up once: not where it was stopped, or failed, before.
+    was_up: bool,
 }
 
 impl Progress {
@@ -51,6 +53,7 @@ impl Progress {
             unit: unit.clone(),
             state: AppState::Starting,
             started: false,
+            was_up: false,
         };
         Self {
             apps: units.iter().map(app).collect(),
@@ -72,12 +75,13 @@ impl Progress {
             return;
         }
         self.apps[index].started = true;
+        self.apps[index].was_up = result == "done";
         if !matches!(result, "done" | "failed") {
             self.end(
                 index,
                 Ended {
                     code: None,
-                    failed: !matches!(result, "canceled" | "skipped"),
+                    failed: !matches!(result, "canceled" | "collected" | "skipped"),
                     result: result.to_string(),
                 },
             );
@@ -113,7 +117,7 @@ impl Progress {
                 }
             }
             "active" | "reloading" => {
-                app.started = true;
+                (app.started, app.was_up) = (true, true);
                 app.state = AppState::Up;
             }
             _ if app.started && matches!(app.state, AppState::Ended(_)) => {
@@ -128,7 +132,7 @@ impl Progress {
         self.apps.iter().all(|app| match &app.state {
             AppState::Starting => false,
             AppState::Up => true,
-            AppState::Ended(ended) => !ended.failed,
+            AppState::Ended(ended) => app.was_up && !ended.failed,
         })
     }
 
@@ -248,6 +252,17 @@ mod tests {
         assert!(pod.all_ended());
         assert_eq!(pod.code(), 0);
         assert_eq!(pod.codes().collect::<Vec<_>>(), [("a", 0), ("b", 143)]);
+    }
+
+    #[test]
+    fn what_was_stopped_before_it_was_up_is_not_ready() {
+        let mut pod = Progress::new(&["a".to_string()]);
+        pod.job_removed("a", "canceled");
+        assert!(!pod.is_ready());
+        pod.observe("a", &service("deactivating", "success", 0, 0));
+        assert!(!pod.is_ready() && !pod.all_ended());
+        pod.observe("a", &service("inactive", "success", 2, 15));
+        assert!(!pod.is_ready() && pod.all_ended() && !pod.has_failed());
     }
 
     #[test]

@@ -3,33 +3,33 @@
 use std::fs::File;
 
 use anyhow::{Context, Result};
+use rustix::fs::FlockOperation;
 
 use crate::bus::{BlockingBus, Scope};
+use crate::cgroup;
 use crate::gc;
-use crate::pod_dir::PodDir;
+use crate::pod_dir::{PodDir, lock_all_pods};
 use crate::remove;
 use crate::systemd::Systemd;
 use crate::write::UnitDirectory;
 
 /// Removes the pod that this process has held, its directory included.
 ///
-/// The process leaves the pod's slice first, as whoever stops a slice from within stops itself.
+/// A process in the pod's slice leaves it first, as whoever stops a slice from within stops
+/// itself.
 ///
 /// # Errors
 /// As [`gc::collect`]; what is left then is for `skim gc`.
 pub fn retire(pod: &PodDir) -> Result<()> {
     let bus = BlockingBus::connect()?;
-    let scope = pod.units.removal_scope();
-    bus.start_scope(&Scope {
-        name: &scope,
-        description: &format!("removal of skim pod {}", pod.plan.uuid),
-        slice: "system.slice",
-        pid: std::process::id(),
-        wants: &[],
-    })?;
+    if cgroup::holds_this_process(&pod.units.slice())? {
+        leave_slice(pod, &bus)?;
+    }
     let unit_directory = UnitDirectory::open()?;
     gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
+    let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
     unit_directory.remove_root_slice()?;
+    drop(lock);
     bus.reload()?;
     let (Some(parent), Some(name)) = (pod.path.parent(), pod.path.file_name()) else {
         return Ok(());
@@ -37,4 +37,14 @@ pub fn retire(pod: &PodDir) -> Result<()> {
     let parent = File::open(parent).with_context(|| format!("cannot open {}", parent.display()))?;
     std::env::set_current_dir("/").context("cannot leave the pod's directory")?;
     remove::remove_tree(std::os::fd::AsFd::as_fd(&parent), name)
+}
+
+fn leave_slice(pod: &PodDir, bus: &BlockingBus) -> Result<()> {
+    bus.start_scope(&Scope {
+        name: &pod.units.removal_scope(),
+        description: &format!("removal of skim pod {}", pod.plan.uuid),
+        slice: "system.slice",
+        pid: std::process::id(),
+        wants: &[],
+    })
 }

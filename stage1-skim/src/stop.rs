@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::cgroup;
 use crate::names::PodUnits;
 use crate::signals;
 use crate::systemd::Systemd;
@@ -18,5 +19,10 @@ pub fn stop(units: &PodUnits, systemd: &impl Systemd, force: bool) -> Result<()>
     }
     systemd.stop(&units.scope())?;
     // It goes by itself, but only after its last unit did.
-    systemd.stop(&units.slice())
+    systemd.stop(&units.slice())?;
+    if force {
+        // What outlived its unit, as it may by `KillMode=process`.
+        cgroup::kill(&units.slice())?;
+    }
+    Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::credentials;
 use crate::escape;
-use crate::names::{PodUnits, ROOT_SLICE};
+use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
 use crate::pod::{AppPlan, PodPlan};
 use crate::unit::{self, Setting};
+use crate::write;
 
 /// A unit file: its name, and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +33,21 @@ pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
         &format!("skim pod {}", escape::text(&plan.uuid)),
     )];
     for app in &plan.apps {
-        let text =
-            service(plan, app, &names, stage1).with_context(|| format!("app {}", app.name))?;
-        files.push(UnitFile {
-            name: names.service(&app.name),
-            text,
-        });
+        let name = names.service(&app.name);
+        let text = service(plan, app, &names, stage1)
+            .and_then(|text| check_name(&name).map(|()| text))
+            .with_context(|| format!("app {}", app.name))?;
+        files.push(UnitFile { name, text });
     }
     Ok(files)
+}
+
+fn check_name(unit: &str) -> Result<()> {
+    ensure!(
+        unit.len() + write::ASIDE_LENGTH <= UNIT_NAME_MAX,
+        "its name is too long for a unit of systemd: give a shorter one by --name"
+    );
+    Ok(())
 }
 
 /// The slice above all pods' slices, for a host that has none installed.

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamps};
-use rustix::fs::{flock, futimens, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{futimens, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::names::{ROOT_SLICE, UNIT_DIRECTORY};
+use crate::names::{PodUnits, ROOT_SLICE, UNIT_DIRECTORY};
 use crate::units::{UnitFile, root_slice};
 
 /// Directories where a package or the operator may have put a `skim.slice` of their own.
@@ -45,14 +45,6 @@ impl UnitDirectory {
         Ok(Self { directory })
     }
 
-    /// Keeps [`UnitDirectory::remove_root_slice`] of others out until this is dropped.
-    ///
-    /// # Errors
-    /// Where the file system has no locks.
-    pub fn lock_shared(&self) -> Result<()> {
-        flock(&self.directory, FlockOperation::LockShared).context("cannot lock the unit files")
-    }
-
     /// Writes the files; where one fails, those written before it are removed again.
     ///
     /// # Errors
@@ -81,18 +73,32 @@ impl UnitDirectory {
         self.write(&[root_slice()])
     }
 
-    /// Removes [`ROOT_SLICE`] again if no pod's slice is left. It goes from systemd by itself.
+    /// Whether [`ROOT_SLICE`] was written.
+    pub fn has_root_slice() -> bool {
+        Path::new(UNIT_DIRECTORY).join(ROOT_SLICE).exists()
+    }
+
+    /// Removes [`ROOT_SLICE`] again if no pod's slice is left; returns whether it did. It goes
+    /// from systemd by itself. The caller keeps pods from starting meanwhile
+    /// ([`crate::pod_dir::lock_all_pods`]).
     ///
     /// # Errors
     /// Where the file system refuses.
-    pub fn remove_root_slice(&self) -> Result<()> {
-        flock(&self.directory, FlockOperation::LockExclusive)
-            .context("cannot lock the unit files")?;
+    pub fn remove_root_slice(&self) -> Result<bool> {
         let slices = self.list(|name| name.starts_with("skim-") && name.ends_with(".slice"))?;
+        let is_last = slices.is_empty() && self.exists(ROOT_SLICE);
         if slices.is_empty() {
-            self.remove(&[ROOT_SLICE.to_string()])?;
+            self.remove(&[ROOT_SLICE.to_string(), aside(ROOT_SLICE)])?;
         }
-        Ok(())
+        Ok(is_last)
+    }
+
+    /// The unit files of a pod, those included that a killed process was about to write.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn of_pod(&self, units: &PodUnits) -> Result<Vec<String>> {
+        self.list(|name| units.owns(name.strip_prefix('.').unwrap_or(name)))
     }
 
     /// The names of the files that `is_wanted` wants.
@@ -103,7 +109,9 @@ impl UnitDirectory {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.directory).context("cannot list the unit files")? {
             let entry = entry.context("cannot list the unit files")?;
+            // A directory beside a unit file holds drop-ins of the operator's.
             if let Ok(name) = entry.file_name().to_str()
+                && entry.file_type() != FileType::Directory
                 && is_wanted(name)
             {
                 names.push(name.to_string());
@@ -134,7 +142,7 @@ impl UnitDirectory {
     }
 
     fn write_one(&self, file: &UnitFile) -> Result<()> {
-        let aside = format!(".{}.new", file.name);
+        let aside = aside(&file.name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let descriptor = openat(&self.directory, &aside, flags | OFlags::NOFOLLOW, mode)?;
@@ -170,6 +178,14 @@ impl UnitDirectory {
         };
         futimens(&self.directory, &times).context("cannot stamp the unit files' directory")
     }
+}
+
+/// By how many bytes the name under which a unit file is written first is longer than its own.
+pub const ASIDE_LENGTH: usize = ".".len() + ".new".len();
+
+/// Where a unit file is written before it gets its name.
+fn aside(name: &str) -> String {
+    format!(".{name}.new")
 }
 
 #[cfg(test)]

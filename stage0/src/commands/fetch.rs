@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use stage1_skim::stdio;
 
 use crate::host::Host;
 use crate::image::limits::Limits;
@@ -32,9 +33,9 @@ pub fn run(host: &Host, arguments: &FetchArguments) -> Result<u8> {
             .and_then(|reference| store.fetch(&reference, Limits::default()))
             .with_context(|| format!("image {image}"))?;
         if arguments.full {
-            println!("{}", image.id);
+            stdio::print(&format!("{}\n", image.id))?;
         } else {
-            println!("{}", image.id.short());
+            stdio::print(&format!("{}\n", image.id.short()))?;
         }
     }
     Ok(0)

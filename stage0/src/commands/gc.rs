@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use stage1_skim::stdio;
+use stage1_skim::write::UnitDirectory;
 
 use super::output::for_each;
 use crate::gc::{Action, Collector, action, marked_at};
@@ -42,11 +44,17 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
         .collect();
     if arguments.dry_run {
         for (found, action) in &todo {
-            println!("{} {} ({})", would(*action), found.uuid, found.state);
+            stdio::print(&format!(
+                "{} {} ({})\n",
+                would(*action),
+                found.uuid,
+                found.state
+            ))?;
         }
         return Ok(0);
     }
-    if todo.is_empty() {
+    let may_be_left = pods.exist() && UnitDirectory::has_root_slice();
+    if todo.is_empty() && !may_be_left {
         return Ok(0);
     }
     let mut collector = Collector::new(&pods)?;
@@ -58,7 +66,7 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
         collector
             .apply(pod, *action)
             .with_context(|| format!("cannot take the pod {} away", found.uuid))?;
-        println!("{} {}", did(*action), found.uuid);
+        stdio::print(&format!("{} {}\n", did(*action), found.uuid))?;
         Ok(())
     })?;
     collector.finish()?;

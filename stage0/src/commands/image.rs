@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use stage1_skim::stdio;
 
 use super::output;
 use crate::cli::Format;
@@ -63,7 +64,7 @@ fn list(store: &Store) -> Result<u8> {
         ]
     };
     rows.extend(store.list()?.iter().map(row));
-    print!("{}", output::table(&rows));
+    stdio::print(&output::table(&rows))?;
     Ok(0)
 }
 
@@ -73,8 +74,8 @@ fn relocations(store: &Store, arguments: &RelocationsArguments) -> Result<u8> {
         .with_context(|| format!("image {}", arguments.image))?;
     let report = store.relocations(&image)?;
     match arguments.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => print!("{}", text(&report)),
+        Format::Json => stdio::print(&format!("{}\n", serde_json::to_string(&report)?))?,
+        Format::Text => stdio::print(&text(&report))?,
     }
     Ok(0)
 }

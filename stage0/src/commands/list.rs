@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use clap::Args;
+use stage1_skim::stdio;
 
 use super::output;
 use crate::cli::Format;
@@ -53,16 +54,16 @@ pub fn run(host: &Host, arguments: &ListArguments) -> Result<u8> {
     if arguments.quiet {
         pods.sort_by_key(|pod| std::cmp::Reverse(pod.started));
         for pod in &pods {
-            println!("{}", pod.uuid);
+            stdio::print(&format!("{}\n", pod.uuid))?;
         }
         return Ok(0);
     }
     match arguments.format {
         Format::Json => {
             let pods: Vec<_> = pods.iter().map(super::json::pod).collect();
-            println!("{}", serde_json::to_string(&pods)?);
+            stdio::print(&format!("{}\n", serde_json::to_string(&pods)?))?;
         }
-        Format::Text => print!("{}", text(&pods, arguments, SystemTime::now())),
+        Format::Text => stdio::print(&text(&pods, arguments, SystemTime::now()))?,
     }
     Ok(0)
 }

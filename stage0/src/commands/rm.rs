@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use stage1_skim::stdio;
 
 use super::output::for_each;
 use crate::gc::{Action, Collector};
@@ -33,7 +34,7 @@ pub fn run(host: &Host, arguments: &RmArguments) -> Result<u8> {
         collector
             .apply(pod, Action::Remove)
             .with_context(|| format!("cannot remove the pod {}", found.uuid))?;
-        println!("\"{}\"", found.uuid);
+        stdio::print(&format!("\"{}\"\n", found.uuid))?;
         Ok(())
     })?;
     collector.finish()?;

@@ -11,9 +11,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, kill_process};
 use stage1_skim::names::{AppDirectory, LOCK_FD};
 use stage1_skim::pod::PodPlan;
-use stage1_skim::signals;
+use stage1_skim::{signals, stdio};
 
 use super::app_arguments::{self, AppArguments};
 use crate::gc;
@@ -99,10 +100,7 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     } else {
         launch.in_the_foreground()
     };
-    outcome.or_else(|error| {
-        gc::undo(&pods, &pod)?;
-        Err(error)
-    })
+    outcome.inspect_err(|_| gc::report(gc::withdraw(&pods, pod)))
 }
 
 fn requests(store: &Store, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
@@ -138,7 +136,7 @@ fn prepare(pods: &Pods, plan: &PodPlan) -> Result<LockedPod> {
     match prepared {
         Ok(()) => Ok(pod),
         Err(error) => {
-            gc::undo(pods, &pod)?;
+            gc::report(gc::undo(pods, &pod));
             Err(error)
         }
     }
@@ -170,9 +168,11 @@ impl Launch<'_> {
             .spawn()
             .with_context(|| format!("cannot execute {}", self.stage1.display()))?;
         let pid = rustix::process::Pid::from_child(&holder);
-        signals::watch(move |_| {
-            // The holder may be gone already: then there is nothing to stop.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        signals::watch(move |signal| {
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                // The holder may be gone already: then there is nothing to stop.
+                let _ = kill_process(pid, signal);
+            }
         })?;
         let mut line = String::new();
         if let Some(stdout) = holder.stdout.take() {
@@ -181,7 +181,7 @@ impl Launch<'_> {
                 .context("cannot read from stage1")?;
         }
         if line == "ready\n" {
-            println!("{}", self.pod.uuid);
+            stdio::print(&format!("{}\n", self.pod.uuid))?;
             return Ok(0);
         }
         let status = holder.wait().context("cannot wait for stage1")?;

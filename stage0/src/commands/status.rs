@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use stage1_skim::names::PodUnits;
+use stage1_skim::stdio;
 
 use super::output;
 use crate::cli::Format;
@@ -32,8 +33,11 @@ pub fn run(host: &Host, arguments: &StatusArguments) -> Result<u8> {
     let found = Pods::new(&host.directory).find(&arguments.pod)?;
     let info = PodInfo::read(&found)?;
     match arguments.format {
-        Format::Json => println!("{}", serde_json::to_string(&super::json::pod(&info))?),
-        Format::Text => print!("{}", text(&info)),
+        Format::Json => stdio::print(&format!(
+            "{}\n",
+            serde_json::to_string(&super::json::pod(&info))?
+        ))?,
+        Format::Text => stdio::print(&text(&info))?,
     }
     Ok(0)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::names::PodUnits;
-use stage1_skim::stop;
+use stage1_skim::{stdio, stop};
 
 use super::output::for_each;
 use crate::host::Host;
@@ -34,7 +34,7 @@ pub fn run(host: &Host, arguments: &StopArguments) -> Result<u8> {
         let found = pods.find(prefix)?;
         stop::stop(&PodUnits::new(&found.uuid), &bus, arguments.force)
             .with_context(|| format!("cannot stop the pod {}", found.uuid))?;
-        println!("\"{}\"", found.uuid);
+        stdio::print(&format!("\"{}\"\n", found.uuid))?;
         Ok(())
     })
 }

@@ -59,6 +59,11 @@ impl Pods {
         }
     }
 
+    /// Whether there ever was a pod.
+    pub fn exist(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Where the pod `uuid` is when it runs.
     pub fn run_path(&self, uuid: &str) -> PathBuf {
         self.path_in(Stage::Run, uuid)
@@ -109,7 +114,7 @@ impl Pods {
     /// # Errors
     /// Where the directories cannot be read.
     pub fn list(&self) -> Result<Vec<Found>> {
-        if !self.path.exists() {
+        if !self.exist() {
             return Ok(Vec::new());
         }
         let _guard = self.guard(FlockOperation::LockShared)?;
@@ -186,6 +191,14 @@ impl Pods {
             .with_context(|| format!("cannot delete the pod {}", pod.uuid))
     }
 
+    /// Keeps pods from starting until it is dropped.
+    ///
+    /// # Errors
+    /// Where the file system has no locks.
+    pub fn lock_exclusively(&self) -> Result<File> {
+        self.guard(FlockOperation::LockExclusive)
+    }
+
     fn path_in(&self, stage: Stage, uuid: &str) -> PathBuf {
         self.path.join(stage.directory()).join(uuid)
     }
@@ -218,15 +231,16 @@ impl LockedPod {
             false,
         )?;
         let file = self.path.join(names::PLAN_FILE);
+        // Whoever lists the pods meanwhile finds no plan, or a whole one.
+        let aside = file.with_extension("new");
         let write = || {
             // Environments hold secrets, against all advice.
             let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&file)?;
-            file.write_all(&serde_json::to_vec_pretty(plan)?)
+            let options = options.write(true).create_new(true).mode(0o600);
+            options
+                .open(&aside)?
+                .write_all(&serde_json::to_vec_pretty(plan)?)?;
+            fs::rename(&aside, &file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
     }

@@ -97,16 +97,22 @@ impl Tree {
         }))
     }
 
-    /// `path` without `.` and `..`. Where it holds a `..`, the links on the way are resolved
-    /// first, as the kernel does.
+    /// `path` without `.` and `..`. Where it holds a `..`, the links on the way to its last name
+    /// are resolved first, as the kernel does.
     ///
     /// # Errors
     /// Where it leads nowhere.
     pub fn plain(&self, path: &Path) -> Result<PathBuf> {
         if path.components().any(|part| part == Component::ParentDir) {
             let missing = || format!("{} is not in the image", path.display());
-            let file = self.resolve(path, OFlags::PATH)?.with_context(missing)?;
-            return self.name_of(&file);
+            // The last name stays: a program such as busybox goes by the one it is called by.
+            let (directory, name) = match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) => (parent, Some(name)),
+                _ => (path, None),
+            };
+            let directory = self.resolve(directory, OFlags::PATH)?;
+            let plain = self.name_of(&directory.with_context(missing)?)?;
+            return Ok(name.map_or(plain.clone(), |name| plain.join(name)));
         }
         Ok(path.components().collect())
     }
