@@ -336,7 +336,7 @@ impl<'a> Holder<'a> {
         });
         for (name, code) in apps.chain([(names::POD_STATUS, code)]) {
             if let Err(error) = self.pod.write_status(name, code) {
-                log::error!("{error:#}");
+                log::error!("cannot record how the pod ended: {error:#}");
             }
         }
     }

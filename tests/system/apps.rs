@@ -1,8 +1,9 @@
 //! Apps of several kinds, each run out of its image.
 
+use std::ffi::OsStr;
 use std::fs;
 
-use crate::support::command::{Outcome, skim};
+use crate::support::command::{Outcome, run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 
@@ -150,4 +151,42 @@ fn the_apps_path_has_the_image_before_the_host() {
     assert!(last_of_image < first_of_host, "{path}");
     assert!(last_of_image.is_some(), "{path}");
     assert!(directories.contains(&"/usr/bin"), "{path}");
+}
+
+#[test]
+fn a_program_is_called_by_the_name_that_the_image_calls_it_by() {
+    let host = Host::new();
+    // Of busybox's many commands, the name chooses one.
+    let image = Image::busybox(&host, "name").exec(&["/bin/../bin/echo", "here"]);
+    assert_eq!(run_app(image).success().stdout, "here\n");
+}
+
+#[test]
+fn an_app_whose_assertion_fails_has_failed() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "asserting")
+        .annotation("skim.dropin", "[Unit]\nAssertPathExists=/nonexistent\n");
+    let outcome = run_app(image);
+    assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+    assert!(outcome.stderr.contains("(assert)"), "{outcome:#?}");
+}
+
+#[test]
+fn a_full_disk_does_not_change_the_exit_code() {
+    let host = Host::new();
+    let disk = host.directory("disk");
+    let mount = ["-t", "tmpfs", "-o", "size=16M", "skim-test"].map(OsStr::new);
+    run("mount", mount.into_iter().chain([disk.as_os_str()])).success();
+    let image = Image::busybox(&host, "full")
+        .exec(&["/bin/sh", "-c", "cat /dev/zero >zeros; exit 6"])
+        .build();
+    let dir = format!("--dir={}", disk.join("skim").display());
+    let outcome = skim([&dir, "run", &image.to_string_lossy()]);
+    assert_eq!(outcome.code, Some(6), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("cannot record how the pod ended"),
+        "{outcome:#?}"
+    );
+    skim([&dir, "gc"]).success();
+    run("umount", [&disk]).success();
 }

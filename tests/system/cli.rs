@@ -261,3 +261,22 @@ fn a_failed_start_leaves_nothing_running() {
     journal::until("no unit is left", || systemd::skim_units().is_empty());
     assert_eq!(Trace::take().processes, Vec::<String>::new());
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let _host = Host::new();
+    let (reader, writer) = std::io::pipe().expect("cannot make a pipe");
+    drop(reader);
+    let list = Command::new("skim").arg("list").stdout(writer).output();
+    let list = list.expect("cannot run skim");
+    assert_eq!(list.status.code(), Some(0), "{list:?}");
+    assert_eq!(list.stderr, b"", "{list:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let _host = Host::new();
+    let outcome = run("sh", ["-c", "skim list > /dev/full"]);
+    assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:#?}");
+}

@@ -121,21 +121,6 @@ fn the_shipped_timer_calls_gc() {
     assert_eq!(verify.stdout + &verify.stderr, "");
 }
 
-/// The mount table knows no links: what is mounted below must be found all the same.
-#[test]
-fn a_directory_named_through_a_link_is_cleaned_up() {
-    let host = Host::new();
-    let link = host.scratch().join("link");
-    std::os::unix::fs::symlink("/var/lib", &link).expect("the link can be made");
-    let directory = format!("--dir={}/skim", link.display());
-    let image = image(&host);
-    let image = image.to_str().expect("the path is UTF-8");
-    let uuid = skim([&directory, "run", "--detach", image]).line();
-    skim([&directory, "stop", &uuid]).success();
-    skim([&directory, "rm", &uuid]).success();
-    Trace::assert_none();
-}
-
 /// Whoever can open a pod's directory can lock it, and so pass for its holder.
 #[test]
 fn nobody_but_root_can_open_or_read_a_pod() {
@@ -149,4 +134,70 @@ fn nobody_but_root_can_open_or_read_a_pod() {
         assert_ne!(outcome.code, Some(0), "{path}");
         assert!(outcome.stderr.contains("Permission denied"), "{outcome:#?}");
     }
+}
+
+#[test]
+fn skim_s_directory_may_be_reached_through_a_symbolic_link() {
+    let host = Host::new();
+    let image = image(&host);
+    let (real, link) = (host.scratch().join("real"), host.scratch().join("link"));
+    std::os::unix::fs::symlink(&real, &link).expect("cannot make a link");
+    std::fs::create_dir(&real).expect("cannot make a directory");
+    let dir = format!("--dir={}", link.display());
+    let image = image.to_string_lossy();
+    let uuid = skim([&dir, "run", "--detach", &image]).line();
+    skim([&dir, "stop", &uuid]).success();
+    skim([&dir, "gc"]).success();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("cannot read mountinfo");
+    assert!(!mounts.contains(&real.display().to_string()), "{mounts}");
+}
+
+#[test]
+fn a_forced_stop_ends_what_outlived_an_exited_pod() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "garbage")
+        .exec(&["/bin/sh", "-c", "sleep 1000000 & exec sleep 1000000"])
+        .annotation("skim.dropin", "[Service]\nKillMode=process\n")
+        .build();
+    let pod = Pod::start([image]);
+    pod.stop();
+    let refused = skim(["gc"]);
+    assert_eq!(refused.code, Some(254), "{refused:#?}");
+    assert!(refused.stderr.contains("(sleep "), "{refused:#?}");
+    skim(["stop", "--force", &pod.uuid]).success();
+    gc();
+    Trace::assert_none();
+}
+
+#[test]
+fn a_pod_of_very_many_apps_is_collected() {
+    const APPS: usize = 270;
+    let host = Host::new();
+    let image = Image::busybox(&host, "many").exec(&["/bin/true"]).build();
+    let mut args = vec!["run".to_owned()];
+    for number in 0..APPS {
+        args.push(image.to_string_lossy().into_owned());
+        args.push(format!("--name=app{number}"));
+        args.push("--requires=".to_owned());
+    }
+    skim(args).success();
+    gc();
+    Trace::assert_none();
+}
+
+#[test]
+fn gc_takes_away_what_a_killed_skim_left_among_the_unit_files() {
+    let host = Host::new();
+    let pod = Pod::start([image(&host)]);
+    pod.stop();
+    let units = Path::new("/run/systemd/system");
+    let aside = units.join(format!(".{}.new", pod.slice()));
+    std::fs::write(&aside, "").expect("cannot write a unit file");
+    gc();
+    assert!(!aside.exists(), "{} is left", aside.display());
+
+    let slice = units.join("skim.slice");
+    std::fs::write(&slice, "").expect("cannot write a unit file");
+    gc();
+    assert!(!slice.exists(), "{} is left", slice.display());
 }

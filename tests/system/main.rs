@@ -20,5 +20,6 @@ mod isolation;
 mod lifecycle;
 mod refusals;
 mod relocation;
+mod starting;
 mod support;
 mod units;

@@ -296,3 +296,15 @@ fn refused_images_leave_no_tree_in_the_store() {
     );
     assert_eq!(found.success().stdout, "");
 }
+
+#[test]
+fn an_app_name_too_long_for_a_unit_is_refused_and_one_that_fits_runs() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "long").build();
+    let image = image.to_string_lossy();
+    skim(["run", "--rm", &image, "--name", &"a".repeat(204)]).success();
+    refuse(
+        "too long for a unit of systemd",
+        [&*image, "--name", &"a".repeat(205)],
+    );
+}
