@@ -76,7 +76,7 @@ fn force_clean() {
             esac
         done
         awk '$5 ~ "^/var/lib/skim/" { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount --lazy
-        rm -rf /run/systemd/system/skim-* /run/systemd/transient/skim-* /var/lib/skim/pods
+        rm -rf /run/systemd/system/skim* /run/systemd/system/.skim* /run/systemd/transient/skim-* /var/lib/skim/pods
         systemctl daemon-reload
         systemctl reset-failed
     "#;
