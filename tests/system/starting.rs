@@ -29,7 +29,8 @@ impl Starting {
             )
             .build();
         let child = Command::new("timeout")
-            .args(["--foreground", "60", "skim", "run", "--detach"])
+            .args(["--foreground", "--kill-after=5", "60", "skim"])
+            .args(["run", "--detach"])
             .arg(image)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -131,6 +132,7 @@ fn a_pod_that_nobody_waits_for_any_more_stops_when_it_is_up() {
         .arg("--")
         .arg(&fifo)
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("cannot run skim");
     journal::until("the app is starting", || {
@@ -139,8 +141,10 @@ fn a_pod_that_nobody_waits_for_any_more_stops_when_it_is_up() {
             .any(|unit| unit.contains("activating"))
     });
     caller.kill().expect("cannot kill skim");
-    caller.wait().expect("cannot wait for skim");
     std::fs::write(&fifo, "").expect("cannot write to the pipe");
     journal::until("the pod has stopped", || systemd::skim_units().is_empty());
+    // The holder has inherited it, so that this is what the holder said, too.
+    let output = caller.wait_with_output().expect("cannot wait for skim");
+    assert_eq!(output.stderr, b"", "{output:?}");
     gc();
 }
