@@ -41,6 +41,35 @@ fn a_user_of_the_images_own_passwd_runs_the_app() {
 }
 
 #[test]
+fn a_user_keeps_ambient_capabilities_and_ignores_sigpipe_as_under_systemd() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "ambient")
+        .user("4242", "4343")
+        .exec(&[
+            "/bin/busybox",
+            "grep",
+            "-E",
+            "^(Uid|CapAmb|SigIgn|Groups)",
+            "/proc/self/status",
+        ])
+        .build();
+    let flag = "--property=AmbientCapabilities=CAP_NET_BIND_SERVICE";
+    let status = skim(["run".as_ref(), image.as_os_str(), flag.as_ref()]);
+    let status = status.success().stdout;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {status}"))
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(field("Uid:"), "4242\t4242\t4242\t4242");
+    assert_eq!(field("Groups:"), "");
+    // capabilities(7): CAP_NET_BIND_SERVICE is 10; signal(7): SIGPIPE is 13.
+    assert_eq!(field("CapAmb:"), "0000000000000400");
+    assert_eq!(field("SigIgn:"), "0000000000001000");
+}
+
+#[test]
 fn a_numeric_user_needs_no_passwd() {
     let host = Host::new();
     let image = Image::busybox(&host, "numeric")

@@ -1,5 +1,6 @@
 //! Pods that are ended before they are up.
 
+use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::command::{Outcome, run, skim};
@@ -141,10 +142,14 @@ fn a_pod_that_nobody_waits_for_any_more_stops_when_it_is_up() {
             .any(|unit| unit.contains("activating"))
     });
     caller.kill().expect("cannot kill skim");
+    // Until it has ended it could still be told.
+    caller.wait().expect("cannot wait for skim");
     std::fs::write(&fifo, "").expect("cannot write to the pipe");
     journal::until("the pod has stopped", || systemd::skim_units().is_empty());
     // The holder has inherited it, so that this is what the holder said, too.
-    let output = caller.wait_with_output().expect("cannot wait for skim");
-    assert_eq!(output.stderr, b"", "{output:?}");
+    let mut said = String::new();
+    let stderr = caller.stderr.as_mut().expect("stderr is a pipe");
+    stderr.read_to_string(&mut said).expect("it is text");
+    assert_eq!(said, "");
     gc();
 }
