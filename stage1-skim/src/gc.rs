@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use rustix::fs::FlockOperation;
 
 use crate::names::PodUnits;
+use crate::pod_dir::{PodDir, lock_all_pods};
 use crate::systemd::Systemd;
 use crate::write::UnitDirectory;
 use crate::{cgroup, mounts, stop};
@@ -41,4 +43,18 @@ pub fn collect(
     mounts::unmount_beneath(directory)?;
     unit_directory.remove(&files)?;
     Ok(!files.is_empty())
+}
+
+/// [`collect`] for one pod by itself: the slice above all pods goes, too, if it was the last,
+/// and systemd is told.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_alone(pod: &PodDir, systemd: &impl Systemd) -> Result<()> {
+    let unit_directory = UnitDirectory::open()?;
+    collect(&pod.path, &pod.units, &unit_directory, systemd)?;
+    let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
+    unit_directory.remove_root_slice()?;
+    drop(lock);
+    systemd.reload()
 }

@@ -7,13 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use rustix::fs::FlockOperation;
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::Credentials;
-use stage1_skim::pod_dir::{PodDir, lock_all_pods};
-use stage1_skim::systemd::Systemd;
-use stage1_skim::write::UnitDirectory;
+use stage1_skim::pod_dir::PodDir;
 use stage1_skim::{credentials, enter, gc, logging, names, retire, run, stdio, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
@@ -141,13 +138,7 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
         }
         PodEntrypoint::Gc => {
             pod.check_lock(lock.as_deref())?;
-            let bus = BlockingBus::connect()?;
-            let unit_directory = UnitDirectory::open()?;
-            gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
-            let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
-            unit_directory.remove_root_slice()?;
-            drop(lock);
-            bus.reload()?;
+            gc::collect_alone(pod, &BlockingBus::connect()?)?;
             Ok(0)
         }
         PodEntrypoint::Stop { force } => {

@@ -123,18 +123,6 @@ impl AppDirectory {
     }
 }
 
-/// Whether `name` is an AC Name (appc spec, "AC Name Type"): lower-case letters, digits and
-/// single dashes between them.
-pub fn is_ac_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,15 +140,5 @@ mod tests {
         assert!(units.owns(&service) && units.owns(&units.scope()));
         assert!(!units.owns("skim-6ba7b8109dad11d180b400c04fd430c9.scope"));
         assert_eq!(units.app_of(&units.scope()), None);
-    }
-
-    #[test]
-    fn ac_names() {
-        for good in ["a", "docker", "my-app-2"] {
-            assert!(is_ac_name(good), "{good}");
-        }
-        for bad in ["", "-a", "a-", "a--b", "A", "a.b", "a/b", ".pod", "ä"] {
-            assert!(!is_ac_name(bad), "{bad}");
-        }
     }
 }

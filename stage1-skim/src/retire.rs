@@ -3,15 +3,12 @@
 use std::fs::File;
 
 use anyhow::{Context, Result};
-use rustix::fs::FlockOperation;
 
 use crate::bus::{BlockingBus, Scope};
 use crate::cgroup;
 use crate::gc;
-use crate::pod_dir::{PodDir, lock_all_pods};
+use crate::pod_dir::PodDir;
 use crate::remove;
-use crate::systemd::Systemd;
-use crate::write::UnitDirectory;
 
 /// Removes the pod that this process has held, its directory included.
 ///
@@ -25,12 +22,7 @@ pub fn retire(pod: &PodDir) -> Result<()> {
     if cgroup::holds_this_process(&pod.units.slice())? {
         leave_slice(pod, &bus)?;
     }
-    let unit_directory = UnitDirectory::open()?;
-    gc::collect(&pod.path, &pod.units, &unit_directory, &bus)?;
-    let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
-    unit_directory.remove_root_slice()?;
-    drop(lock);
-    bus.reload()?;
+    gc::collect_alone(pod, &bus)?;
     let (Some(parent), Some(name)) = (pod.path.parent(), pod.path.file_name()) else {
         return Ok(());
     };
