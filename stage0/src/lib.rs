@@ -13,4 +13,5 @@ pub mod host;
 pub mod image;
 pub mod overlay;
 pub mod pod;
+pub mod progress;
 pub mod store;

@@ -168,7 +168,7 @@ impl Store {
     fn directories(&self) -> Result<Vec<String>> {
         let names = directory::names(self.images.as_fd())
             .with_context(|| format!("cannot list {}", self.path.display()))?;
-        let is_image = |name: &String| name.len() == 71 && IdPrefix::parse(name).is_ok();
+        let is_image = |name: &String| name.len() == 71 && IdPrefix::is_meant_by(name);
         Ok(names
             .into_iter()
             .filter_map(|name| name.into_string().ok())

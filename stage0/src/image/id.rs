@@ -1,35 +1,56 @@
-//! Image IDs: the SHA-512 of the uncompressed archive.
+//! Image IDs: the SHA-512 of an ACI's uncompressed archive, the SHA-256 of an OCI image's
+//! manifest.
 
 use std::fmt;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// What every image ID starts with.
-pub const PREFIX: &str = "sha512-";
-/// Hexadecimal digits of a whole ID.
-const DIGITS: usize = 128;
+use super::blob::Sha256;
+
+/// What the IDs of appc images start with.
+pub const APPC: &str = "sha512-";
+/// What the IDs of OCI images start with.
+pub const OCI: &str = "sha256-";
+/// Bytes that either starts with.
+const PREFIX: usize = APPC.len();
+/// Hexadecimal digits of a whole ID of an appc image.
+const APPC_DIGITS: usize = 128;
+/// Hexadecimal digits of a whole ID of an OCI image.
+const OCI_DIGITS: usize = 64;
 /// Hexadecimal digits in the name of an image's directory: `#!` lines, of which the kernel
 /// reads 256 bytes, hold that name.
 const DIRECTORY_DIGITS: usize = 64;
 
-/// A whole image ID, `sha512-` and 128 lower-case hexadecimal digits.
+/// A whole image ID: `sha512-` and 128, or `sha256-` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageId(String);
 
 impl ImageId {
-    /// The ID of an archive with this SHA-512 digest.
+    /// The ID of an appc image whose archive has this SHA-512 digest.
     pub fn from_digest(digest: &[u8; 64]) -> Self {
         let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{PREFIX}{digits}"))
+        Self(format!("{APPC}{digits}"))
+    }
+
+    /// The ID of an OCI image whose manifest, or where it has none, whose configuration has
+    /// this digest.
+    pub fn of_oci(digest: &Sha256) -> Self {
+        Self(format!("{OCI}{}", digest.hex()))
+    }
+
+    /// Whether it is the ID of an OCI image.
+    pub fn is_oci(&self) -> bool {
+        self.0.starts_with(OCI)
     }
 
     /// Parses a whole ID.
     pub fn parse(text: &str) -> Result<Self> {
+        let digits = digits_of(text);
         ensure!(
-            IdPrefix::parse(text)?.0.len() == PREFIX.len() + DIGITS,
-            "image ID {text:?} is not whole: it must have {DIGITS} hexadecimal digits"
+            IdPrefix::parse(text)?.0.len() == PREFIX + digits,
+            "image ID {text:?} is not whole: it must have {digits} hexadecimal digits"
         );
         Ok(Self(text.to_owned()))
     }
@@ -41,12 +62,12 @@ impl ImageId {
 
     /// The name of the image's directory in the store.
     pub fn directory(&self) -> &str {
-        &self.0[..PREFIX.len() + DIRECTORY_DIGITS]
+        &self.0[..PREFIX + DIRECTORY_DIGITS]
     }
 
-    /// The ID as tables show it: `sha512-` and 12 digits.
+    /// The ID as tables show it: with 12 digits.
     pub fn short(&self) -> &str {
-        &self.0[..PREFIX.len() + 12]
+        &self.0[..PREFIX + 12]
     }
 }
 
@@ -77,19 +98,28 @@ pub struct IdPrefix(String);
 impl IdPrefix {
     /// Parses the beginning of an ID.
     pub fn parse(text: &str) -> Result<Self> {
-        let digits = text.strip_prefix(PREFIX).unwrap_or_default();
+        let most = digits_of(text);
+        let digits = [APPC, OCI]
+            .iter()
+            .find_map(|prefix| text.strip_prefix(prefix))
+            .unwrap_or_default();
         ensure!(
             digits.len() >= 2,
-            "image ID {text:?} is too short: give {PREFIX} and at least 2 hexadecimal digits"
+            "image ID {text:?} is too short: give {APPC} or {OCI} and at least 2 hexadecimal digits"
         );
         ensure!(
-            digits.len() <= DIGITS
+            digits.len() <= most
                 && digits
                     .bytes()
                     .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
-            "{text:?} is no image ID: {PREFIX} is followed by up to {DIGITS} lower-case hexadecimal digits"
+            "{text:?} is no image ID: the prefix is followed by up to {most} lower-case hexadecimal digits"
         );
         Ok(Self(text.to_owned()))
+    }
+
+    /// Whether `text` is meant as an ID.
+    pub fn is_meant_by(text: &str) -> bool {
+        text.starts_with(APPC) || text.starts_with(OCI)
     }
 
     /// Whether `id` starts with this.
@@ -99,8 +129,17 @@ impl IdPrefix {
 
     /// Whether an image directory of this name may hold an image that matches.
     pub fn may_match_directory(&self, name: &str) -> bool {
-        let length = self.0.len().min(PREFIX.len() + DIRECTORY_DIGITS);
+        let length = self.0.len().min(PREFIX + DIRECTORY_DIGITS);
         name.starts_with(&self.0[..length])
+    }
+}
+
+/// How many digits a whole ID with the prefix of `text` has.
+fn digits_of(text: &str) -> usize {
+    if text.starts_with(OCI) {
+        OCI_DIGITS
+    } else {
+        APPC_DIGITS
     }
 }
 
@@ -129,7 +168,7 @@ mod tests {
             "",
             "sha512-",
             "sha512-a",
-            "sha256-abcd",
+            "sha384-abcd",
             "sha512-AB",
             "sha512-xy",
             "sha512-ä",
@@ -137,6 +176,7 @@ mod tests {
             assert!(IdPrefix::parse(text).is_err(), "{text}");
         }
         assert!(IdPrefix::parse(&format!("sha512-{}", "a".repeat(129))).is_err());
+        assert!(IdPrefix::parse(&format!("sha256-{}", "a".repeat(65))).is_err());
         let id = ImageId::from_digest(&[0xab; 64]);
         assert!(IdPrefix::parse("sha512-ab").unwrap().matches(&id));
         assert!(!IdPrefix::parse("sha512-aba0").unwrap().matches(&id));
@@ -152,6 +192,16 @@ mod tests {
                 .unwrap()
                 .may_match_directory(id.directory())
         );
+    }
+
+    #[test]
+    fn both_kinds_have_ids_of_their_own_length() {
+        let id = ImageId::of_oci(&Sha256::of(b"abc"));
+        assert_eq!(id.short(), "sha256-ba7816bf8f01");
+        assert_eq!(id.directory(), id.as_str());
+        assert!(id.is_oci() && !ImageId::from_digest(&[0; 64]).is_oci());
+        assert_eq!(ImageId::parse(id.as_str()).unwrap(), id);
+        assert!(ImageId::parse(&format!("sha512-{}", "a".repeat(64))).is_err());
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn dependencies(fields: &Fields<'_>) -> Result<Vec<Dependency>> {
             let image_id = dependency.string("imageID")?.filter(|id| !id.is_empty());
             if let Some(id) = &image_id {
                 ensure!(
-                    id.starts_with(super::id::PREFIX),
+                    id.starts_with(super::id::APPC),
                     "{}: {id:?} is no image ID",
                     dependency.path_of("imageID")
                 );

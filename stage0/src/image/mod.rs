@@ -6,14 +6,18 @@
 //! - [`archive`]: a tar stream as bounded entries, its digest taken on the way
 //! - [`aci`]: the rules of an appc image, applied to such a stream
 //! - [`unpack`]: entries become files beneath a directory descriptor
+//! - [`blob`]: digests, and runs of bytes in files
+//! - [`oci`]: OCI images and where they are found
 //! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
 
 pub mod aci;
 pub mod archive;
+pub mod blob;
 pub mod id;
 pub mod limits;
 pub mod manifest;
 pub mod name;
+pub mod oci;
 pub mod reference;
 pub mod relocate;
 pub mod unpack;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::id::{IdPrefix, PREFIX};
+use super::id::{APPC, IdPrefix, OCI};
 use super::name::check_identifier;
 
 /// How the user named an image.
@@ -50,14 +50,14 @@ impl Reference {
         if is_path || text.ends_with(".aci") {
             return Ok(Self::File(text.into()));
         }
-        if text.starts_with(PREFIX) && !text.contains('/') {
+        if IdPrefix::is_meant_by(text) && !text.contains('/') {
             return Ok(Self::Id(IdPrefix::parse(text)?));
         }
         match NameReference::parse(text) {
             Ok(name) => Ok(Self::Name(name)),
             Err(_) if text.contains('/') => Ok(Self::File(text.into())),
             Err(error) => Err(error).with_context(|| {
-                format!("{text:?} is neither a file (NAME.aci, or a path with a /), an image ID ({PREFIX}HEX) nor an image name")
+                format!("{text:?} is neither a file (NAME.aci, or a path with a /), an image ID ({APPC}HEX or {OCI}HEX) nor an image name")
             }),
         }
     }
