@@ -1,4 +1,4 @@
-//! A tar archive, plain or compressed, as a stream of bounded entries.
+//! A tar archive as a stream of bounded entries; compressed ones come through a [`pipeline`].
 //!
 //! Headers are decoded by the crate `tar`; the loop over them is here. That crate's own loop
 //! holds PAX records, long names and sparse maps of any size in memory, and takes the end of a
@@ -6,14 +6,14 @@
 //! A size that two readers understand differently is the usual way to smuggle entries into
 //! an archive, so whatever is ambiguous is refused here.
 
-mod compression;
+pub mod compression;
 mod entry;
-mod header;
-mod pax;
+pub(super) mod header;
+pub(super) mod number;
+pub(super) mod pax;
+pub mod pipeline;
 mod reader;
 mod sparse;
-mod stream;
 
 pub use self::entry::{Entry, Kind, Metadata, Segment, Xattr};
 pub use self::reader::ArchiveReader;
-pub use self::stream::Digest;

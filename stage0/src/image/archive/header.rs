@@ -5,6 +5,7 @@ use rustix::fs::Timespec;
 use tar::{EntryType, Header};
 
 use super::entry::{Entry, Kind, Metadata, Segment};
+use super::number::{number, signed};
 use super::pax::Pax;
 
 /// Bytes of a block.
@@ -46,12 +47,17 @@ pub fn check(header: &Header) -> Result<()> {
         .map(|byte| u32::from(*byte))
         .sum::<u32>()
         + 8 * u32::from(b' ');
-    let stored = header.cksum().context("the checksum of a header")?;
+    let stored = number(&header.as_old().cksum).context("the checksum of a header")?;
     ensure!(
-        sum == stored,
+        u64::from(sum) == stored,
         "a header's checksum is wrong: the archive is damaged"
     );
     Ok(())
+}
+
+/// The bytes that are stored after a header, where no PAX record says otherwise.
+pub fn size(header: &Header) -> Result<u64> {
+    number(&header.as_old().size).context("its size")
 }
 
 /// Makes an entry of a header and what stood before it; says how much data is stored for it.
@@ -71,30 +77,23 @@ pub fn decode(header: &Header, extensions: Extensions) -> Result<(Entry, u64)> {
         .or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
     let stored = match pax.size {
         Some(size) => size,
-        None => header.entry_size().with_context(context)?,
+        None => size(header).with_context(context)?,
     };
     let kind = kind(header.entry_type(), stored, link).with_context(context)?;
     ensure!(
         stored == 0 || matches!(kind, Kind::File { .. }),
         "entry {shown:?} has data, but is no file"
     );
-    let uid = pax
-        .uid
-        .map_or_else(|| header.uid(), Ok)
-        .with_context(context)?;
-    let gid = pax
-        .gid
-        .map_or_else(|| header.gid(), Ok)
-        .with_context(context)?;
+    let old = header.as_old();
+    let owner = |pax: Option<u64>, field| owner(pax.map_or_else(|| number(field), Ok)?);
     let metadata = Metadata {
-        uid: owner(uid).with_context(context)?,
-        gid: owner(gid).with_context(context)?,
-        mode: header.mode().with_context(context)? & 0o7777,
+        uid: owner(pax.uid, &old.uid).with_context(context)?,
+        gid: owner(pax.gid, &old.gid).with_context(context)?,
+        mode: mode(number(&old.mode).with_context(context)?),
         mtime: match pax.mtime {
             Some(time) => time,
             None => Timespec {
-                // A time before 1970 is stored in two's complement.
-                tv_sec: header.mtime().with_context(context)?.cast_signed(),
+                tv_sec: signed(&old.mtime).with_context(context)?,
                 tv_nsec: 0,
             },
         },
@@ -145,6 +144,11 @@ fn kind(entry_type: EntryType, stored: u64, link: Option<Vec<u8>>) -> Result<Kin
             anyhow::bail!("it is of an unknown type, '{}'", byte.escape_ascii());
         }
     })
+}
+
+/// The permissions; other bits tell what the file is, which its type does already.
+fn mode(number: u64) -> u32 {
+    (number & 0o7777) as u32
 }
 
 /// A user or group number; the highest means "leave it" to the kernel.

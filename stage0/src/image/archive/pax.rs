@@ -5,6 +5,9 @@ use rustix::fs::Timespec;
 
 use super::entry::Xattr;
 
+/// Most extended attributes of one entry; each is compared with all that came before.
+const MAX_XATTRS: usize = 1000;
+
 /// What the records before an entry say of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pax {
@@ -51,19 +54,24 @@ impl Pax {
             ),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.add_xattr(name, value);
+                    self.add_xattr(name, value)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn add_xattr(&mut self, name: &[u8], value: &[u8]) {
+    fn add_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         self.xattrs.retain(|xattr| xattr.name != name);
+        ensure!(
+            self.xattrs.len() < MAX_XATTRS,
+            "an entry has more than {MAX_XATTRS} extended attributes"
+        );
         self.xattrs.push(Xattr {
             name: name.to_vec(),
             value: value.to_vec(),
         });
+        Ok(())
     }
 }
 
@@ -231,6 +239,20 @@ mod tests {
         ];
         let pax = Pax::parse(&data.concat()).unwrap();
         assert_eq!((pax.size, pax.path), (Some(2), None));
+    }
+
+    #[test]
+    fn attributes_are_bounded() {
+        let records = |count: usize| {
+            let record = |number| write(&format!("SCHILY.xattr.user.{number}"), b"x");
+            (0..count).flat_map(record).collect::<Vec<_>>()
+        };
+        let pax = Pax::parse(&records(MAX_XATTRS)).unwrap();
+        assert_eq!(pax.xattrs.len(), MAX_XATTRS);
+        let error = Pax::parse(&records(MAX_XATTRS + 1)).unwrap_err();
+        assert!(error.to_string().contains("extended attributes"));
+        let same = write("SCHILY.xattr.user.x", b"x").repeat(MAX_XATTRS + 1);
+        assert_eq!(Pax::parse(&same).unwrap().xattrs.len(), 1);
     }
 
     #[test]

@@ -1,24 +1,19 @@
 //! The loop over an archive's headers.
 
-use std::io::Read;
+use std::io::{self, BufRead};
 
 use anyhow::{Context, Result, bail, ensure};
 use tar::{EntryType, Header};
 
-use super::compression::Decoder;
 use super::entry::{Entry, Kind};
 use super::header::{self, BLOCK, Extensions};
 use super::pax::{self, Pax};
 use super::sparse;
-use super::stream::{Digest, Stream};
 use crate::image::limits::Limits;
 
-/// Bytes that are skipped or drained at once.
-const BUFFER: usize = 64 << 10;
-
 /// Reads an archive from its beginning to its end, one entry at a time.
-pub struct ArchiveReader<R: Read> {
-    stream: Stream<Decoder<R>>,
+pub struct ArchiveReader<R: BufRead> {
+    stream: R,
     limits: Limits,
     entries: u64,
     /// Bytes of all files so far, holes included.
@@ -28,22 +23,30 @@ pub struct ArchiveReader<R: Read> {
     /// What follows that data up to the next block.
     padding: u64,
     at_end: bool,
-    buffer: Vec<u8>,
+    needs_end_mark: bool,
 }
 
-impl<R: Read> ArchiveReader<R> {
-    /// Starts to read an archive; tells its compression by its first bytes.
-    pub fn new(input: R, limits: Limits) -> Result<Self> {
-        Ok(Self {
-            stream: Stream::new(Decoder::new(input)?, limits.expanded_bytes),
+impl<R: BufRead> ArchiveReader<R> {
+    /// Starts to read an uncompressed archive.
+    pub fn new(stream: R, limits: Limits) -> Self {
+        Self {
+            stream,
             limits,
             entries: 0,
             file_bytes: 0,
             left: 0,
             padding: 0,
             at_end: false,
-            buffer: vec![0; BUFFER],
-        })
+            needs_end_mark: true,
+        }
+    }
+
+    /// Takes the end of the stream after an entry for the archive's end, as readers in Go do:
+    /// some writers of layers leave the padding and the end mark away. A digest must tell then
+    /// whether the archive is whole.
+    pub fn without_end_mark(mut self) -> Self {
+        self.needs_end_mark = false;
+        self
     }
 
     /// The next entry, `None` at the archive's end mark. What was not read of the present
@@ -51,16 +54,18 @@ impl<R: Read> ArchiveReader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut extensions = Extensions::default();
         while !self.at_end {
-            self.skip()?;
-            let header = self.header()?;
-            if header::is_zero(&header) {
+            let header = match self.skip()? {
+                true => self.header()?,
+                false => None,
+            };
+            let Some(header) = header.filter(|header| !header::is_zero(header)) else {
                 ensure!(
                     extensions.is_empty(),
                     "the archive ends in the middle of an entry"
                 );
                 self.at_end = true;
                 break;
-            }
+            };
             header::check(&header)?;
             self.count_entry()?;
             if !self.extension(&header, &mut extensions)? {
@@ -70,30 +75,46 @@ impl<R: Read> ArchiveReader<R> {
         Ok(None)
     }
 
-    /// Reads data of the present entry; 0 at its end.
-    pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let most = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+    /// Some of the present entry's data, as it is at hand; none at its end. It stays there until
+    /// it is taken by [`Self::consume`].
+    pub fn data(&mut self) -> Result<&[u8]> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         if most == 0 {
-            return Ok(0);
+            return Ok(&[]);
         }
-        let length = self
-            .stream
-            .read(&mut buffer[..most])
-            .context("cannot read the archive")?;
+        let data = fill(&mut self.stream)?;
         ensure!(
-            length > 0,
+            !data.is_empty(),
             "the archive is cut short in the middle of a file"
         );
-        self.left -= length as u64;
+        Ok(&data[..data.len().min(most)])
+    }
+
+    /// Takes so many bytes of what [`Self::data`] gave.
+    pub fn consume(&mut self, length: usize) {
+        self.stream.consume(length);
+        self.left = self.left.saturating_sub(length as u64);
+    }
+
+    /// Reads data of the present entry; 0 at its end.
+    pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let data = self.data()?;
+        let length = data.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&data[..length]);
+        self.consume(length);
         Ok(length)
     }
 
-    /// Reads on to the end of the stream, and gives the digest of the whole.
-    pub fn finish(mut self) -> Result<Digest> {
+    /// Reads on to the end of the stream: the padding of an archive counts for its digest.
+    pub fn finish(mut self) -> Result<()> {
         ensure!(self.at_end, "the archive was not read to its end mark");
-        self.stream.finish(&mut self.buffer)
+        loop {
+            let length = fill(&mut self.stream)?.len();
+            if length == 0 {
+                return Ok(());
+            }
+            self.stream.consume(length);
+        }
     }
 
     /// Counts a header; those of extensions count too, as they cost as much.
@@ -139,7 +160,7 @@ impl<R: Read> ArchiveReader<R> {
 
     /// Reads what an extension's header announces, if it is not too much.
     fn extension_data(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let size = header.entry_size().context("the size of an extension")?;
+        let size = header::size(header).context("an extension")?;
         let most = self.limits.extension;
         ensure!(
             size <= most,
@@ -190,30 +211,56 @@ impl<R: Read> ArchiveReader<R> {
         self.padding = size.wrapping_neg() % BLOCK;
     }
 
-    /// Skips to the next header.
-    fn skip(&mut self) -> Result<()> {
-        // Both are bounded: by the limit on all bytes, and by a block.
-        self.left += self.padding;
-        self.padding = 0;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while self.left > 0 {
-            self.read_data(&mut buffer)?;
+    /// Skips to the next header; false where the archive may end here, and does.
+    fn skip(&mut self) -> Result<bool> {
+        loop {
+            let length = self.data()?.len();
+            if length == 0 {
+                break;
+            }
+            self.consume(length);
         }
-        self.buffer = buffer;
-        Ok(())
+        let padding = std::mem::take(&mut self.padding);
+        let mut block = [0; BLOCK as usize];
+        self.read_part(&mut block[..usize::try_from(padding)?])
     }
 
-    /// Reads a header block.
-    fn header(&mut self) -> Result<Header> {
+    /// Reads a header block; `None` where the archive may end here, and does.
+    fn header(&mut self) -> Result<Option<Header>> {
         let mut header = Header::new_old();
-        self.stream
-            .read_exact(header.as_mut_bytes())
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    anyhow::anyhow!("the archive is cut short: it has no end mark")
-                }
-                _ => anyhow::Error::new(error).context("cannot read the archive"),
-            })?;
-        Ok(header)
+        let there = self.read_part(header.as_mut_bytes())?;
+        Ok(there.then_some(header))
     }
+
+    /// Reads what an archive consists of besides data. False at the stream's end, where the
+    /// archive needs no end mark.
+    fn read_part(&mut self, part: &mut [u8]) -> Result<bool> {
+        let mut filled = 0;
+        while filled < part.len() {
+            let bytes = fill(&mut self.stream)?;
+            if bytes.is_empty() {
+                ensure!(
+                    filled == 0 && !self.needs_end_mark,
+                    "the archive is cut short: it has no end mark"
+                );
+                return Ok(false);
+            }
+            let length = bytes.len().min(part.len() - filled);
+            part[filled..filled + length].copy_from_slice(&bytes[..length]);
+            self.stream.consume(length);
+            filled += length;
+        }
+        Ok(true)
+    }
+}
+
+/// What is at hand of a stream, nothing at its end.
+fn fill(stream: &mut impl BufRead) -> Result<&[u8]> {
+    // Asked again below, as what the first call lends cannot be returned from a loop.
+    while let Err(error) = stream.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error).context("cannot read the archive");
+        }
+    }
+    stream.fill_buf().context("cannot read the archive")
 }

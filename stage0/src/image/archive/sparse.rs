@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::entry::Segment;
+use super::number::number;
 
 /// Reads a sparse file's map: its size and its segments, whose data is `stored` bytes together.
 pub fn read_map(
@@ -17,7 +18,7 @@ pub fn read_map(
     let gnu = header
         .as_gnu()
         .context("a sparse file has no header in GNU format")?;
-    let size = gnu.real_size().context("the size of a sparse file")?;
+    let size = number(&gnu.realsize).context("the size of a sparse file")?;
     let mut map = Map::default();
     for block in &gnu.sparse {
         map.add(block, most)?;
@@ -62,8 +63,8 @@ impl Map {
         if block.is_empty() {
             return Ok(());
         }
-        let offset = block.offset().context("the map of a sparse file")?;
-        let length = block.length().context("the map of a sparse file")?;
+        let offset = number(&block.offset).context("the map of a sparse file")?;
+        let length = number(&block.numbytes).context("the map of a sparse file")?;
         let end = offset
             .checked_add(length)
             .context("a segment of a sparse file ends beyond every size")?;
