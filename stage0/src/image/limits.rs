@@ -3,9 +3,10 @@
 /// Bounds on what is read from an image; an image that exceeds one is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Entries in the archive.
+    /// Entries in an archive, and in all archives of one image together.
     pub entries: u64,
-    /// Bytes of the uncompressed archive, and bytes of all files together (holes included).
+    /// Bytes of an uncompressed archive, and bytes of all files of one image together (holes
+    /// included, and files that a later layer replaces).
     pub expanded_bytes: u64,
     /// Bytes of an entry's name or of a hard link's target; a symbolic link's may be one less.
     pub name: usize,
@@ -15,8 +16,9 @@ pub struct Limits {
     pub extension: u64,
     /// Data segments of one sparse file.
     pub sparse_segments: usize,
-    /// Bytes of the names of all directories, which are held in memory until the end.
-    pub directory_names: usize,
+    /// Bytes of memory for all directories, which are held there until the end: the name of
+    /// each, and 104 more.
+    pub directory_memory: usize,
 }
 
 impl Default for Limits {
@@ -28,7 +30,7 @@ impl Default for Limits {
             manifest: 4 << 20,
             extension: 1 << 20,
             sparse_segments: 1 << 16,
-            directory_names: 32 << 20,
+            directory_memory: 24 << 20,
         }
     }
 }

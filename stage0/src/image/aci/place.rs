@@ -1,6 +1,8 @@
 //! Where an entry of an appc image belongs.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
+
+use crate::image::unpack::path::{components, normalize};
 
 /// Where an entry belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +19,16 @@ pub enum Place {
 impl Place {
     /// The place of an entry with this name.
     pub fn of(name: &[u8]) -> Result<Self> {
-        let shown = name.escape_ascii();
-        ensure!(!name.is_empty(), "an entry has no name");
-        ensure!(!name.contains(&0), "the name \"{shown}\" holds a zero byte");
-        ensure!(!name.starts_with(b"/"), "the name \"{shown}\" is absolute");
-        let mut parts = Vec::new();
-        for part in name.split(|byte| *byte == b'/') {
-            match part {
-                b"" | b"." => (),
-                b".." => bail!("the name \"{shown}\" leads upwards"),
-                part => parts.push(part),
-            }
-        }
+        let path = normalize(name)?;
+        let parts: Vec<&[u8]> = components(&path).collect();
         match parts.split_first() {
             None => Ok(Self::Top),
             Some((&b"manifest", [])) => Ok(Self::Manifest),
             Some((&b"rootfs", below)) => Ok(Self::Rootfs(below.join(&b'/'))),
-            Some(_) => bail!("\"{shown}\" is neither the manifest nor beneath rootfs/"),
+            Some(_) => bail!(
+                "\"{}\" is neither the manifest nor beneath rootfs/",
+                name.escape_ascii()
+            ),
         }
     }
 }
@@ -56,7 +51,7 @@ mod tests {
             (b"./rootfs/", rootfs(b"")),
             (b"rootfs/a//./b/", rootfs(b"a/b")),
             (b"rootfs/manifest", rootfs(b"manifest")),
-            (b"rootfs/\xff\n", rootfs(b"\xff\n")),
+            (b"rootfs/\xc3\xa4 ", rootfs(b"\xc3\xa4 ")),
         ];
         for (name, place) in cases {
             assert_eq!(Place::of(name).unwrap(), place, "{}", name.escape_ascii());
@@ -65,7 +60,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        let cases: [&[u8]; 12] = [
+        let cases: [&[u8]; 14] = [
             b"",
             b"/rootfs/a",
             b"rootfs/../a",
@@ -78,6 +73,8 @@ mod tests {
             b"rootfs/a\0b",
             b"/",
             b"../rootfs",
+            b"rootfs/a\nb",
+            b"rootfs/\xff",
         ];
         for name in cases {
             let error = Place::of(name).expect_err(&name.escape_ascii().to_string());

@@ -30,15 +30,15 @@ fn id_is_that_of_the_uncompressed_archive_with_its_padding() {
     let plain = Archive::new().file("rootfs/a", b"x").finish();
     let ids = [plain.clone(), gzip(&plain)].map(|archive| {
         let dir = TempDir::new().unwrap();
-        testing::unpack(&archive, dir.path(), Limits::default())
-            .unwrap()
-            .digest
+        let limits = Limits::default();
+        let (_, measured) = testing::unpack_measured(&archive, dir.path(), limits).unwrap();
+        (measured.content, measured.bytes)
     });
     assert_eq!(ids[0], ids[1]);
-    assert_eq!(ids[0].bytes, plain.len() as u64);
+    assert_eq!(ids[0].1, plain.len() as u64);
     let padded = [plain.as_slice(), &[0; 10240]].concat();
-    let padded = testing::unpack(&padded, dir.path(), Limits::default()).unwrap();
-    assert_ne!(padded.digest.id, ids[0].id);
+    let (_, padded) = testing::unpack_measured(&padded, dir.path(), Limits::default()).unwrap();
+    assert_ne!(padded.content, ids[0].0);
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn gzip_of_several_members_is_one_archive() {
     let plain = Archive::new().file("rootfs/a", b"x").finish();
     let (first, second) = plain.split_at(700);
     let archive = [gzip(first), gzip(second)].concat();
-    let unpacked = testing::unpack(&archive, dir.path(), Limits::default()).unwrap();
-    assert_eq!(unpacked.digest.bytes, plain.len() as u64);
+    let (_, measured) = testing::unpack_measured(&archive, dir.path(), Limits::default()).unwrap();
+    assert_eq!(measured.bytes, plain.len() as u64);
     assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"x");
 }
 
@@ -89,7 +89,7 @@ fn what_an_image_needs_must_be_there_once() {
 
 #[test]
 fn names_elsewhere_are_refused() {
-    let cases: [&[u8]; 7] = [
+    let cases: [&[u8]; 9] = [
         b"etc/passwd",
         b"rootfs-evil/a",
         b"/rootfs/a",
@@ -97,6 +97,8 @@ fn names_elsewhere_are_refused() {
         b"rootfs/a/../../../b",
         b"../rootfs/a",
         b"rootfs/a/",
+        b"rootfs/a\nb",
+        b"rootfs/\xff",
     ];
     for name in cases {
         let header = Archive::header(name, EntryType::Regular, 0);
@@ -213,15 +215,15 @@ fn limits_are_kept() {
         },
     );
     assert!(text.contains("larger than 2000 bytes"), "{text}");
-    let deep = Archive::new().file("rootfs/a/b/c/d", b"");
+    let deep = Archive::new().file("rootfs/a/b/c/d/e/f/g", b"");
     let text = limited(
         deep,
         Limits {
-            directory_names: 5,
+            directory_memory: 500,
             ..limits
         },
     );
-    assert!(text.contains("more than 5 bytes"), "{text}");
+    assert!(text.contains("more than 500 bytes"), "{text}");
     let bomb = gzip(&[Archive::new().finish(), vec![0; 1 << 20]].concat());
     let dir = TempDir::new().unwrap();
     let limits = Limits {

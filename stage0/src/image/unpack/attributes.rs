@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
+use rustix::io::Errno;
 
 use super::directories::timestamps;
 use crate::image::archive::{Entry, Kind, Xattr};
@@ -31,6 +32,36 @@ pub fn set_on_file(file: BorrowedFd<'_>, entry: &Entry) -> Result<u64> {
     Ok(left_out)
 }
 
+/// Sets all attributes of a directory that was there before; it keeps none of its old ones.
+pub fn set_on_old_directory(directory: BorrowedFd<'_>, entry: &Entry) -> Result<u64> {
+    remove_xattrs(directory)?;
+    set_on_file(directory, entry)
+}
+
+/// Gives a directory the attributes of one that was made for what is beneath it.
+pub fn reset_directory(directory: BorrowedFd<'_>) -> Result<()> {
+    remove_xattrs(directory)?;
+    rustix::fs::fchown(directory, Some(Uid::ROOT), Some(Gid::ROOT))
+        .context("cannot set its owner")?;
+    rustix::fs::fchmod(directory, Mode::from_raw_mode(0o755)).context("cannot set its mode")
+}
+
+/// Removes the extended attributes that came with an image; the host's own stay.
+fn remove_xattrs(file: BorrowedFd<'_>) -> Result<()> {
+    // As long as the kernel lets such a list become (XATTR_LIST_MAX).
+    let mut names = vec![0; 65536];
+    let length = match rustix::fs::flistxattr(file, &mut names) {
+        Err(Errno::NOTSUP) => 0,
+        result => result.context("cannot list its extended attributes")?,
+    };
+    let names = names.get(..length).unwrap_or_default();
+    for name in names.split(|byte| *byte == 0).filter(|name| is_kept(name)) {
+        rustix::fs::fremovexattr(file, OsStr::from_bytes(name))
+            .context("cannot remove an extended attribute of a lower layer")?;
+    }
+    Ok(())
+}
+
 /// Sets owner and time, and the mode where it has one, of what is not to be opened; extended
 /// attributes are left out, as neither symbolic links nor pipes can have those that are kept.
 pub fn set_on_name(parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<u64> {
@@ -53,7 +84,7 @@ pub fn set_on_name(parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Resul
 /// File capabilities and what users may set. Not `trusted.*` nor `user.overlay.*`: in a lower
 /// layer they would steer overlayfs, to which they are redirections and whiteouts. Not the
 /// labels of security modules either, which belong to the host's policy.
-fn is_kept(name: &[u8]) -> bool {
+pub fn is_kept(name: &[u8]) -> bool {
     name == b"security.capability"
         || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
