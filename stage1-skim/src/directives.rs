@@ -43,7 +43,8 @@ impl fmt::Display for Refused {
         match self {
             Self::Unknown(key) => write!(
                 f,
-                "{key}= is no directive of a systemd service (see systemd.directives(7))"
+                "{}= is no directive of a systemd service (see systemd.directives(7))",
+                key.escape_debug()
             ),
             Self::Own(key, why) => write!(f, "{key}= is skim's own to set: {why}"),
             Self::WrongSection(key, section) => {
@@ -71,7 +72,7 @@ pub fn section_of(key: &str) -> Result<Section, Refused> {
             "an app of skim sees the host's root",
         ));
     }
-    if key.starts_with("X-") || SERVICE.lines().any(|known| known == key) {
+    if is_private(key) || SERVICE.lines().any(|known| known == key) {
         Ok(Section::Service)
     } else if UNIT.lines().any(|known| known == key) {
         Ok(Section::Unit)
@@ -80,13 +81,21 @@ pub fn section_of(key: &str) -> Result<Section, Refused> {
     }
 }
 
+/// Whether a key is one that systemd leaves to others.
+fn is_private(key: &str) -> bool {
+    key.strip_prefix("X-").is_some_and(|name| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !name.is_empty() && name.bytes().all(plain)
+    })
+}
+
 /// Checks a directive that stands in a section already.
 ///
 /// # Errors
 /// As [`section_of`], and [`Refused::WrongSection`].
 pub fn check(section: Section, key: &str) -> Result<(), Refused> {
     match section_of(key)? {
-        right if right != section && !key.starts_with("X-") => {
+        right if right != section && !is_private(key) => {
             Err(Refused::WrongSection(key.to_string(), right))
         }
         _ => Ok(()),
@@ -112,6 +121,11 @@ mod tests {
             section_of("MemoryMaxx"),
             Err(Refused::Unknown("MemoryMaxx".into()))
         );
+        for key in ["X-", "X-\u{1b}[2J", "X-a b", "A\nB"] {
+            let refused = section_of(key).unwrap_err();
+            assert_eq!(refused, Refused::Unknown(key.into()));
+            assert!(!refused.to_string().contains(char::is_control), "{refused}");
+        }
         for key in ["ExecStart", "User", "Slice", "BindsTo", "RootDirectory"] {
             assert!(matches!(section_of(key), Err(Refused::Own(..))), "{key}");
         }

@@ -53,17 +53,40 @@ impl Log for Logger {
         let to_journal = self.under_unit || DETACHED.load(Ordering::Relaxed);
         match &self.journal {
             Some(journal) if to_journal => journal.log(record),
-            _ => match record.level() {
-                Level::Info => stdio::complain(&format!("skim: {}", record.args())),
-                Level::Warn => stdio::complain(&format!("skim: warning: {}", record.args())),
-                level => stdio::complain(&format!(
-                    "skim: {}: {}",
-                    level.as_str().to_ascii_lowercase(),
-                    record.args()
-                )),
-            },
+            _ => {
+                let text = one_line(&record.args().to_string());
+                stdio::complain(&match record.level() {
+                    Level::Info => format!("skim: {text}"),
+                    Level::Warn => format!("skim: warning: {text}"),
+                    level => format!("skim: {}: {text}", level.as_str().to_ascii_lowercase()),
+                });
+            }
         }
     }
 
     fn flush(&self) {}
+}
+
+/// What a terminal would act on is escaped: a message may quote an image.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line() {
+        let line = "cannot use \"ä\\b\": it's damaged";
+        assert_eq!(one_line(line), line);
+        assert_eq!(one_line("a\n\u{1b}[2J\u{9b}b"), "a\\n\\u{1b}[2J\\u{9b}b");
+    }
 }

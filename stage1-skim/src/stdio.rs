@@ -11,7 +11,15 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 /// # Errors
 /// Where it cannot be written, as on a full disk.
 pub fn print(text: &str) -> Result<()> {
-    tell(text).map(|_| ())
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], what may not be text.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
+    tell_bytes(bytes).map(|_| ())
 }
 
 /// Prints `text` to standard output. Returns whether there is somebody to read it.
@@ -19,11 +27,12 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 pub fn tell(text: &str) -> Result<bool> {
+    tell_bytes(text.as_bytes())
+}
+
+fn tell_bytes(bytes: &[u8]) -> Result<bool> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("cannot write to standard output"),

@@ -68,7 +68,7 @@ impl Setting {
     /// one line.
     pub fn parse(text: &str) -> Result<Self> {
         let Some((key, value)) = text.split_once('=') else {
-            bail!("`{text}` is not of the form KEY=VALUE");
+            bail!("`{}` is not of the form KEY=VALUE", text.escape_debug());
         };
         let section = directives::section_of(key)?;
         check_value(key, value)?;
@@ -124,12 +124,18 @@ pub fn parse(text: &str) -> Result<Vec<Setting>> {
             section = Some(match name {
                 "Unit" => Section::Unit,
                 "Service" => Section::Service,
-                _ => bail!("line {number}: the section [{name}] is not one of [Unit], [Service]"),
+                _ => bail!(
+                    "line {number}: the section [{}] is not one of [Unit], [Service]",
+                    name.escape_debug()
+                ),
             });
             continue;
         }
         let (Some(section), Some((key, value))) = (section, line.split_once('=')) else {
-            bail!("line {number}: `{line}` is neither a section nor KEY=VALUE within one");
+            bail!(
+                "line {number}: `{}` is neither a section nor KEY=VALUE within one",
+                line.escape_debug()
+            );
         };
         let (key, value) = (key.trim_end(), value.trim_start());
         let checked = directives::check(section, key)

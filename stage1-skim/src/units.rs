@@ -73,7 +73,7 @@ fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Re
     settings.extend(execution(plan, app, names, stage1)?);
     let mut text = unit::render(&[], &settings);
     for (origin, settings) in [
-        ("from the image's skim.dropin", &app.image_settings),
+        ("from the image", &app.image_settings),
         ("from --property", &app.user_settings),
     ] {
         if !settings.is_empty() {

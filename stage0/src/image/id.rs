@@ -122,6 +122,11 @@ impl IdPrefix {
         text.starts_with(APPC) || text.starts_with(OCI)
     }
 
+    /// Whether this is the whole of `id`.
+    pub fn is_whole(&self, id: &ImageId) -> bool {
+        self.0 == id.0
+    }
+
     /// Whether `id` starts with this.
     pub fn matches(&self, id: &ImageId) -> bool {
         id.0.starts_with(&self.0)

@@ -1,7 +1,8 @@
-//! The appc image manifest: what an image says of itself.
+//! The image manifest: what an image says of itself, as appc has it. The one of an OCI image is
+//! made of its configuration (see [`super::oci::config`]).
 
 mod app;
-mod fields;
+pub(in crate::image) mod fields;
 mod metadata;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,7 +17,7 @@ use super::name::{check_identifier, sanitize};
 /// An image manifest that has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageManifest {
-    /// The image's name, an AC Identifier.
+    /// The image's name: an AC Identifier, or an OCI repository with its registry.
     pub name: String,
     /// Labels, names unique.
     pub labels: Vec<Pair>,
@@ -72,20 +73,9 @@ impl ImageManifest {
         })
     }
 
-    /// Checks that the image can be run whole on a host of architecture `host_arch`.
+    /// Checks that the image can be run on a host of architecture `host_arch`.
     pub fn check_supported(&self, host_arch: &str) -> Result<()> {
-        metadata::check_platform(&self.labels, host_arch)?;
-        if let Some(dependency) = self.dependencies.first() {
-            bail!(
-                "image dependencies are not supported yet, and this image depends on {:?}: build it as one image",
-                dependency.image_name
-            );
-        }
-        ensure!(
-            self.path_whitelist.is_empty(),
-            "a pathWhitelist is not supported yet, and this image has one: build it without"
-        );
-        Ok(())
+        metadata::check_platform(&self.labels, host_arch)
     }
 
     /// The value of a label.

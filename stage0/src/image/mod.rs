@@ -8,6 +8,7 @@
 //! - [`unpack`]: entries become files beneath a directory descriptor
 //! - [`blob`]: digests, and runs of bytes in files
 //! - [`oci`]: OCI images and where they are found
+//! - [`whitelist`]: what an appc image is cut down to
 //! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
 
 pub mod aci;
@@ -21,6 +22,7 @@ pub mod oci;
 pub mod reference;
 pub mod relocate;
 pub mod unpack;
+pub mod whitelist;
 
 #[cfg(test)]
 pub(crate) mod testing;

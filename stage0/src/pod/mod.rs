@@ -3,6 +3,7 @@
 //! - [`request`]: what was asked for; [`plan`]: what stage1 will do
 //! - [`graph`], [`environment`]: pure parts of the plan; [`tree`], [`user`]: look-ups in an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
+//! - [`uses`]: which images pods use
 
 pub mod directory;
 pub mod environment;
@@ -13,3 +14,5 @@ pub mod request;
 pub mod state;
 pub mod tree;
 pub mod user;
+pub mod uses;
+pub mod working_directory;

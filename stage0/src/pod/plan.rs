@@ -3,7 +3,7 @@
 //! The images' trees are looked into, and nothing is changed: whatever is wrong with a pod is
 //! found here, before it exists.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use stage1_skim::names::AppDirectory;
@@ -16,7 +16,7 @@ use super::graph::{self, Node};
 use super::request::AppRequest;
 use super::tree::Tree;
 use super::user::{self, User};
-use crate::image::manifest::App;
+use crate::image::manifest::{App, ImageManifest};
 use crate::image::name;
 
 /// Names of the apps that must be up before the app of this image, separated by blanks.
@@ -27,6 +27,9 @@ const DROPIN: &str = "skim.dropin";
 
 /// Whether the app speaks sd_notify(3) (appc executors' own annotation).
 const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
+
+/// The signal that systemd ends a service with (systemd.kill(5)).
+const KILL_SIGNAL: &str = "KillSignal";
 
 /// Where a bare program name is looked for after the working directory, where the image sets no
 /// `PATH`: rkt's two directories, then the rest of the default `PATH`.
@@ -92,7 +95,7 @@ fn app_names(requests: &[AppRequest]) -> Result<Vec<String>> {
             None => request.image.manifest.default_app_name().with_context(|| {
                 format!(
                     "no app name can be made of the image name {}: give one by --name",
-                    request.image.name
+                    request.image.name()
                 )
             })?,
         };
@@ -126,6 +129,7 @@ fn app(
         tree: &tree,
         rootfs: &rootfs,
         manifest: &manifest,
+        makes_working_directory: image.id.is_oci(),
     };
     let home = user.account.as_ref().map(|account| account.home.as_str());
     let environment = environment::compose(&Sources {
@@ -139,8 +143,8 @@ fn app(
     Ok(AppPlan {
         name: name.to_string(),
         image: ImagePlan {
-            name: image.name.clone(),
-            version: image.version.clone(),
+            name: image.name().to_owned(),
+            version: image.version().map(str::to_owned),
             id: image.id.to_string(),
             tree: image.tree.clone(),
         },
@@ -152,7 +156,7 @@ fn app(
         environment,
         requires,
         notify: image.manifest.annotation(NOTIFY) == Some("true"),
-        image_settings: image_settings(request)?,
+        image_settings: image_settings(&image.manifest, &manifest, &request.settings)?,
         user_settings: request.settings.clone(),
         rootfs,
     })
@@ -165,12 +169,12 @@ fn runnable(request: &AppRequest) -> Result<App> {
         (Some(app), _) => app.clone(),
         (None, Some(_)) => App {
             user: "0".to_string(),
-            group: "0".to_string(),
+            group: Some("0".to_string()),
             ..App::default()
         },
         (None, None) => bail!(
             "image {} has no app section and --exec is not given",
-            image.name
+            image.name()
         ),
     };
     if let Some(exec) = &request.exec {
@@ -179,7 +183,7 @@ fn runnable(request: &AppRequest) -> Result<App> {
     ensure!(
         app.exec.first().is_some_and(|program| !program.is_empty()),
         "image {:?} has an empty \"exec\" (try --exec=BINARY)",
-        image.name
+        image.name()
     );
     Ok(app)
 }
@@ -193,7 +197,7 @@ fn warn_of_what_is_left_out(name: &str, manifest: &App) {
     }
     for point in &manifest.mount_points {
         log::warn!(
-            "app {name}: nothing is mounted at its mount point {} ({}): it sees the host's files",
+            "app {name}: nothing is mounted at its mount point {} ({:?}): it sees the host's files",
             point.name,
             point.path
         );
@@ -211,18 +215,38 @@ fn image_environment(manifest: &App) -> Vec<(String, String)> {
 }
 
 fn credentials(tree: &Tree, user: &User, manifest: &App) -> Result<Credentials> {
+    let (gid, supplementary_gids) = match &manifest.group {
+        Some(group) => (
+            user::find_group(tree, group)?,
+            manifest.supplementary_gids.clone(),
+        ),
+        None => user::own_groups(tree, &manifest.user, user.uid)?,
+    };
     Ok(Credentials {
         uid: user.uid,
-        gid: user::find_group(tree, &manifest.group)?,
-        supplementary_gids: manifest.supplementary_gids.clone(),
+        gid,
+        supplementary_gids,
     })
 }
 
-fn image_settings(request: &AppRequest) -> Result<Vec<Setting>> {
-    match request.image.manifest.annotation(DROPIN) {
-        Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}")),
-        None => Ok(Vec::new()),
+/// What the image asks of systemd: the signal that ends its app, unless its drop-in or the user
+/// says otherwise, and its drop-in.
+fn image_settings(
+    manifest: &ImageManifest,
+    app: &App,
+    user_settings: &[Setting],
+) -> Result<Vec<Setting>> {
+    let mut settings = match manifest.annotation(DROPIN) {
+        Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
+        None => Vec::new(),
+    };
+    if let Some(signal) = &app.stop_signal {
+        let mut others = settings.iter().chain(user_settings);
+        if !others.any(|setting| setting.key == KILL_SIGNAL) {
+            settings.insert(0, Setting::service(KILL_SIGNAL, signal));
+        }
     }
+    Ok(settings)
 }
 
 /// Finds an app's programs in its image.
@@ -230,6 +254,8 @@ struct Lookup<'a> {
     tree: &'a Tree,
     rootfs: &'a Path,
     manifest: &'a App,
+    /// Whether a working directory that the image does not have is made when the pod is.
+    makes_working_directory: bool,
 }
 
 impl Lookup<'_> {
@@ -320,6 +346,12 @@ impl Lookup<'_> {
 
     fn working_directory(&self) -> Result<PathBuf> {
         let directory = self.image_working_directory();
+        let climbs = directory
+            .components()
+            .any(|part| part == Component::ParentDir);
+        if self.makes_working_directory && !climbs && self.tree.stat(&directory)?.is_none() {
+            return Ok(self.on_host(&directory));
+        }
         ensure!(
             self.tree.is_directory(&directory)?,
             "the working directory {directory:?} is no directory in the image"
@@ -333,5 +365,41 @@ impl Lookup<'_> {
             return self.rootfs.to_path_buf();
         }
         self.rootfs.join(relative)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_stop_signal_is_the_last_word_of_nobody() {
+        let signal = "[Service]\nKillSignal=SIGINT\n";
+        let user = [Setting::service(KILL_SIGNAL, "SIGHUP")];
+        let quit = Setting::service(KILL_SIGNAL, "SIGQUIT");
+        let int = Setting::service(KILL_SIGNAL, "SIGINT");
+        let other = Setting::service("KillMode", "mixed");
+        for (dropin, user, expected) in [
+            ("", &[][..], &[quit.clone()][..]),
+            ("[Service]\nKillMode=mixed\n", &[], &[quit, other]),
+            (signal, &[], &[int]),
+            ("", &user, &[]),
+        ] {
+            let config = serde_json::json!({
+                "os": "linux", "architecture": "amd64",
+                "rootfs": {"type": "layers", "diff_ids": []}, "config": {"StopSignal": "QUIT"},
+            });
+            let config =
+                crate::image::oci::config::ImageConfig::parse(config.to_string().as_bytes());
+            let annotations = BTreeMap::from([(DROPIN.to_string(), dropin.to_string())]);
+            let manifest = config
+                .unwrap()
+                .into_manifest(&annotations, "a", None)
+                .unwrap();
+            let app = manifest.app.clone().unwrap();
+            assert_eq!(image_settings(&manifest, &app, user).unwrap(), expected);
+        }
     }
 }

@@ -49,7 +49,7 @@ impl Tree {
     pub fn owner(&self, path: &Path) -> Result<(u32, u32)> {
         let name = path.file_name().unwrap_or(OsStr::new("."));
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let missing = || format!("unable to stat {} in the image", path.display());
+        let missing = || format!("unable to stat {path:?} in the image");
         let parent = self.resolve(parent, OFlags::PATH)?.with_context(missing)?;
         let stat =
             rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).with_context(missing)?;
@@ -104,7 +104,7 @@ impl Tree {
     /// Where it leads nowhere.
     pub fn plain(&self, path: &Path) -> Result<PathBuf> {
         if path.components().any(|part| part == Component::ParentDir) {
-            let missing = || format!("{} is not in the image", path.display());
+            let missing = || format!("{path:?} is not in the image");
             // The last name stays: a program such as busybox goes by the one it is called by.
             let (directory, name) = match (path.parent(), path.file_name()) {
                 (Some(parent), Some(name)) => (parent, Some(name)),
@@ -139,8 +139,9 @@ impl Tree {
         match rustix::fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
-            Err(error) => Err(error)
-                .with_context(|| format!("cannot look up {} in the image", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot look up {path:?} in the image"))
+            }
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Users and groups by the image's own account files.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::tree::Tree;
+
+/// Most supplementary groups of a process (`NGROUPS_MAX`, getgroups(2)).
+const GROUPS_MAX: usize = 65536;
 
 /// A line of the image's `/etc/passwd` (passwd(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,58 @@ pub fn find_group(tree: &Tree, group: &str) -> Result<u32> {
     }
     let table = tree.read("/etc/group")?.unwrap_or_default();
     number_of(group, 2, &table).with_context(|| format!("{group:?} group not found"))
+}
+
+/// The groups of a user for whom the image names none: the primary one of the account, and those
+/// of `/etc/group` that list it (image-spec, config.md, `User`). A user without an account
+/// belongs to group 0 alone, as in Docker.
+///
+/// # Errors
+/// Where the image's account files cannot be read.
+pub fn own_groups(tree: &Tree, user: &str, uid: u32) -> Result<(u32, Vec<u32>)> {
+    let passwd = tree.read("/etc/passwd")?.unwrap_or_default();
+    let group = tree.read("/etc/group")?.unwrap_or_default();
+    let (gid, supplementary) = groups_of(user, uid, &passwd, &group);
+    ensure!(
+        supplementary.len() <= GROUPS_MAX,
+        "{user:?} belongs to {} groups; at most {GROUPS_MAX} are possible",
+        supplementary.len()
+    );
+    Ok((gid, supplementary))
+}
+
+/// As [`own_groups`], by the text of the two files.
+fn groups_of(user: &str, uid: u32, passwd: &str, group: &str) -> (u32, Vec<u32>) {
+    let accounts = || {
+        passwd.lines().filter_map(|line| {
+            let fields: Vec<_> = line.split(':').collect();
+            let [name, _, listed, gid, ..] = fields[..] else {
+                return None;
+            };
+            let (listed, gid): (u32, u32) = (listed.parse().ok()?, gid.parse().ok()?);
+            (listed == uid && gid != u32::MAX).then_some((name, gid))
+        })
+    };
+    // Several accounts may have one number.
+    let named = accounts().find(|(name, _)| *name == user);
+    let Some((name, gid)) = named.or_else(|| accounts().next()) else {
+        return (0, Vec::new());
+    };
+    let mut supplementary: Vec<u32> = Vec::new();
+    let mut known = HashSet::from([gid, u32::MAX]);
+    for line in group.lines() {
+        let fields: Vec<_> = line.split(':').collect();
+        let [_, _, listed, members, ..] = fields[..] else {
+            continue;
+        };
+        let Ok(listed) = listed.parse() else {
+            continue;
+        };
+        if members.split(',').any(|member| member == name) && known.insert(listed) {
+            supplementary.push(listed);
+        }
+    }
+    (gid, supplementary)
 }
 
 /// The number of `name` in a table of colon-separated lines, or `name` itself where it is one.
@@ -117,6 +173,29 @@ mod tests {
     }
 
     #[test]
+    fn own_groups_are_the_account_s() {
+        let passwd = "root:x:0:0::/:\ntoor:x:0:9::/:\nweb:x:33:34::/:\nbad:x:50:x::/:\n\
+                      max:x:51:4294967295::/:\nshort:x:52\n";
+        let group = "root:x:0:root\nadm:x:4:toor,web\nown:x:34:web\nvideo:x:44:web\n\
+                     also:x:44:web\nbad:x:y:web\nshort:x:7\nwe:x:8:webb,we\nmax:x:4294967295:web\n";
+        for (user, uid, gid, supplementary) in [
+            ("web", 33, 34, &[4, 44][..]),
+            ("33", 33, 34, &[4, 44]),
+            ("root", 0, 0, &[]),
+            ("0", 0, 0, &[]),
+            ("toor", 0, 9, &[4]),
+            ("1000", 1000, 0, &[]),
+            ("bad", 50, 0, &[]),
+            ("max", 51, 0, &[]),
+            ("short", 52, 0, &[]),
+        ] {
+            let expected = (gid, supplementary.to_vec());
+            assert_eq!(groups_of(user, uid, passwd, group), expected, "{user}");
+        }
+        assert_eq!(groups_of("web", 33, "", ""), (0, Vec::new()));
+    }
+
+    #[test]
     fn a_path_means_its_owner() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("f"), "").unwrap();
@@ -127,7 +206,7 @@ mod tests {
         assert_eq!(find_group(&tree, "/f").unwrap(), 13);
         assert_eq!(find_user(&tree, "/l").unwrap().uid, 0, "the link itself");
         let error = format!("{:#}", find_user(&tree, "/none").unwrap_err());
-        assert!(error.contains("unable to stat /none"), "{error}");
+        assert!(error.contains("unable to stat \"/none\""), "{error}");
         let error = format!("{:#}", find_user(&tree, "user2").unwrap_err());
         assert_eq!(error, "\"user2\" user not found");
     }

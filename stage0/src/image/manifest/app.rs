@@ -15,8 +15,9 @@ pub struct App {
     pub exec: Vec<String>,
     /// User: a name, a number, or a path in the image whose owner is meant.
     pub user: String,
-    /// Group, likewise.
-    pub group: String,
+    /// Group, likewise; `None` means the groups that the image gives its user. Images of appc
+    /// always name one.
+    pub group: Option<String>,
     /// Supplementary groups.
     pub supplementary_gids: Vec<u32>,
     /// Absolute path in the image.
@@ -33,6 +34,10 @@ pub struct App {
     pub ports: Vec<Port>,
     /// Limits and capabilities, as written.
     pub isolators: Vec<Isolator>,
+    /// The signal that ends the app, as systemd spells it; only in OCI images.
+    pub stop_signal: Option<String>,
+    /// How to tell that the app is well, as written; only in OCI images.
+    pub healthcheck: Option<Value>,
 }
 
 /// One variable of the environment.
@@ -93,7 +98,7 @@ impl App {
         Ok(Self {
             exec: fields.strings("exec")?,
             user: fields.required("user")?,
-            group: fields.required("group")?,
+            group: Some(fields.required("group")?),
             supplementary_gids: supplementary_gids(fields)?,
             working_directory,
             environment: environment(fields)?,
@@ -102,6 +107,8 @@ impl App {
             mount_points: mount_points(fields)?,
             ports: ports(fields)?,
             isolators: isolators(fields)?,
+            stop_signal: None,
+            healthcheck: None,
         })
     }
 }

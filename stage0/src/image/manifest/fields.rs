@@ -1,6 +1,7 @@
 //! Access to a JSON object in the way of Go's `encoding/json`, which images are written for:
 //! keys match without regard to case, unknown keys are ignored, `null` is as good as absent.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -118,6 +119,30 @@ impl<'a> Fields<'a> {
             .into_iter()
             .map(|(path, value)| text(value, &path))
             .collect()
+    }
+
+    /// The keys of an object in alphabetical order, none where it is absent.
+    pub fn keys(&self, key: &str) -> Result<Vec<String>> {
+        let Some(object) = self.object(key)? else {
+            return Ok(Vec::new());
+        };
+        let name = |key: &String| text(&Value::String(key.clone()), &object.path);
+        let mut keys: Vec<_> = object.map.keys().map(name).collect::<Result<_>>()?;
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// An object whose values are strings, keys as they are spelt.
+    pub fn map_of_strings(&self, key: &str) -> Result<BTreeMap<String, String>> {
+        let Some(object) = self.object(key)? else {
+            return Ok(BTreeMap::new());
+        };
+        let pairs = object.map.iter().map(|(key, value)| {
+            let path = format!("{}[{key:?}]", object.path);
+            ensure!(!key.contains('\0'), "{path}: holds a zero byte");
+            Ok((key.clone(), text(value, &path)?))
+        });
+        pairs.collect()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::image::name::check_identifier;
 /// A name with a value: a label or an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The name, an AC Identifier.
+    /// The name: an AC Identifier, in OCI images any text.
     pub name: String,
     /// The value.
     pub value: String,

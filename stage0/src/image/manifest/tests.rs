@@ -219,26 +219,14 @@ fn platform_must_be_this_host() {
 }
 
 #[test]
-fn half_an_image_is_refused() {
+fn what_an_image_builds_upon_is_kept() {
     let mut value = minimal();
     value["dependencies"] = json!([{"imageName": "example.com/base", "size": 1}]);
-    let text = parse(&value)
-        .unwrap()
-        .check_supported("amd64")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.starts_with("image dependencies are not supported yet"),
-        "{text}"
-    );
-    let mut value = minimal();
     value["pathWhitelist"] = json!(["/a"]);
-    let text = parse(&value)
-        .unwrap()
-        .check_supported("amd64")
-        .unwrap_err()
-        .to_string();
-    assert!(text.contains("pathWhitelist"), "{text}");
+    let manifest = parse(&value).unwrap();
+    manifest.check_supported("amd64").unwrap();
+    assert_eq!(manifest.dependencies[0].image_name, "example.com/base");
+    assert_eq!(manifest.path_whitelist, ["/a"]);
 }
 
 #[test]

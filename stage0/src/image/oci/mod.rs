@@ -1,4 +1,23 @@
 //! OCI images: documents that name layers by their digests (OCI image-spec 1.1).
+//!
+//! - [`archive`]: layouts and the output of `docker save` in a tar archive
+//! - [`config`]: the image configuration, from which the image manifest is made
+//! - [`document`]: image manifests and indexes
+//! - [`layer`]: one layer, unpacked onto those below it
+//! - [`layout`]: the OCI image layout
+//! - [`platform`]: what an image is for
+//! - [`signal`]: names of signals
+
+pub mod archive;
+pub mod config;
+pub mod document;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod layer;
+pub mod layout;
+mod members;
+pub mod platform;
+pub mod signal;
 
 use super::blob::{Blob, Sha256};
 
