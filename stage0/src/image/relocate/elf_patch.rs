@@ -5,12 +5,12 @@
 
 use std::ffi::CStr;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use elb::{DynamicTag, Elf, ElfPatcher, Section, SectionKind, Segment, SegmentFlags, SegmentKind};
 
 use super::cow::CowFile;
 use super::elf::{Fault, Image, MAX_DYNAMIC, within};
+use super::panics;
 use super::verify;
 
 /// The tables that the patcher reads whole, or moves: names and symbols.
@@ -31,10 +31,9 @@ pub(super) struct Wanted<'a> {
 pub(super) fn patch(view: &mut CowFile<'_>, wanted: &Wanted<'_>) -> Result<(), Fault> {
     let before = Image::read(view)?.ok_or_else(|| Fault::odd("not an executable"))?;
     // The patcher's arithmetic can still overflow on values that make no sense together.
-    let outcome = catch_unwind(AssertUnwindSafe(|| rewrite(view, &before, wanted)));
-    let movable = match outcome {
-        Ok(movable) => movable?,
-        Err(_) => return Err(Fault::of(view, "its headers contradict each other")),
+    let movable = match panics::caught(|| rewrite(view, &before, wanted)) {
+        Some(movable) => movable?,
+        None => return Err(Fault::of(view, "its headers contradict each other")),
     };
     verify::check(view, &before, &movable, wanted)
 }
@@ -50,6 +49,7 @@ fn rewrite(
     }
     let len = view.len();
     let mut elf = Elf::read_unchecked(view, page_size(before)).map_err(|e| Fault::of(view, e))?;
+    check_segments(&elf, len).map_err(Fault::odd)?;
     check_sections(&elf, len).map_err(Fault::odd)?;
     elf.check().map_err(Fault::odd)?;
     let movable = movable(&elf, len)?;
@@ -93,6 +93,15 @@ fn cover_program_headers(elf: &mut Elf) {
 fn page_size(image: &Image) -> u64 {
     let smallest = image.loads().map(|segment| segment.align).min();
     smallest.unwrap_or(0).clamp(4096, 65536).next_power_of_two()
+}
+
+/// The patcher puts what is new behind all segments, wherever they claim to end.
+fn check_segments(elf: &Elf, len: u64) -> Result<(), String> {
+    let inside = |segment: &Segment| within(segment.offset, segment.file_size, len);
+    match elf.segments.iter().all(inside) {
+        true => Ok(()),
+        false => Err("a segment reaches past the end of the file".to_owned()),
+    }
 }
 
 fn check_sections(elf: &Elf, len: u64) -> Result<(), String> {

@@ -18,6 +18,7 @@ mod cow;
 mod elf;
 mod elf_patch;
 mod libraries;
+mod panics;
 mod program;
 mod report;
 mod rpath;

@@ -16,14 +16,16 @@ struct Fixture {
 }
 
 /// A tree with a loader, and a program whose relocation works.
-static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(fixture);
+
+fn fixture() -> Fixture {
     let image = Image::new();
     image.add_loader_and_libc();
     image.compile("program", "int main(void) { return 0; }", &[]);
     let program = image.read("program");
     fs::remove_file(image.at("program")).unwrap();
     Fixture { image, program }
-});
+}
 
 /// Where the headers and tables are that decide what is read and written.
 fn interesting(program: &[u8]) -> Vec<std::ops::Range<usize>> {
@@ -54,6 +56,19 @@ fn check(content: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(image.read("program") == content, "left half patched");
     }
     Ok(())
+}
+
+#[test]
+fn a_segment_that_is_not_in_the_file_does_not_make_it_long() {
+    let Fixture { image, mut program } = fixture();
+    let relro = 0x6474_e552_u32.to_le_bytes();
+    let at = program.windows(4).position(|bytes| bytes == relro).unwrap();
+    program[at + 32..at + 40].copy_from_slice(&(64_u64 << 20).to_le_bytes());
+    image.write("far", &program, 0o755);
+    let report = image.relocate();
+    let left = report.left.iter().find(|left| left.path == "/far").unwrap();
+    assert!(left.reason.contains("past the end"), "{}", left.reason);
+    assert!(image.read("far") == program);
 }
 
 fn peak_kib() -> u64 {
