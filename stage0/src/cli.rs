@@ -9,14 +9,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stage1_skim::names::EXIT_ERROR;
 use stage1_skim::stdio;
 
-use crate::commands::{enter, fetch, gc, image, list, logs, rm, run, status, stop};
+use crate::commands::{enter, fetch, gc, image, list, logs, rm, run, status, stop, trust};
 
 /// The exit code where no verb is given, as rkt's.
 const EXIT_NO_VERB: u8 = 2;
 
+/// What stands above the flags of every verb: they are not mixed with the verb's own.
+const HEADING: &str = "Global options";
+
 const EXAMPLES: &str = "\
 Examples:
   skim run --detach docker.aci containerd.aci   run two images as one pod
+  skim fetch docker://registry.example.com/app  an image from a registry into the store
   skim list                                     the pods there are
   skim logs -f 6ba7b810 docker                  follow an app's log
   skim enter 6ba7b810 --app=docker -- docker ps run a program of the image
@@ -47,16 +51,35 @@ pub struct GlobalArguments {
     #[arg(
         long,
         global = true,
+        help_heading = HEADING,
         value_name = "DIR",
         default_value = "/var/lib/skim"
     )]
     pub dir: PathBuf,
     /// Say what is done
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub debug: bool,
     /// The stage1 to use [default: SKIM_STAGE1, or the one beside skim]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub stage1_path: Option<PathBuf>,
+    /// Where the vendor's trusted keys and policy are
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        value_name = "DIR",
+        default_value = "/usr/lib/skim"
+    )]
+    pub system_config: PathBuf,
+    /// Where the administrator's trusted keys and policy are, which take precedence
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        value_name = "DIR",
+        default_value = "/etc/skim"
+    )]
+    pub local_config: PathBuf,
 }
 
 /// What to do.
@@ -66,9 +89,11 @@ pub enum Verb {
     Run(run::RunArguments),
     /// Import images into the store
     Fetch(fetch::FetchArguments),
-    /// Look into images of the store
-    #[command(subcommand)]
+    /// Look into images of the store, remove and export them
+    #[command(subcommand, after_help = image::HELP)]
     Image(image::ImageVerb),
+    /// Trust keys that sign images
+    Trust(trust::TrustArguments),
     /// List pods
     #[command(visible_alias = "ls")]
     List(list::ListArguments),

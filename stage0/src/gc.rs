@@ -103,6 +103,9 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// Where systemd refuses.
     pub fn finish(self) -> Result<()> {
+        if !self.pods.exist() {
+            return Ok(());
+        }
         // Whoever removed the last pod may have been killed before it came to this.
         let _lock = self.pods.lock_exclusively()?;
         let is_last = self.units.remove_root_slice()?;

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use stage1_skim::systemd;
 
+use crate::cli::GlobalArguments;
+use crate::config::Directories;
+use crate::registry::credentials::{CredentialEnvironment, CredentialFiles};
+
 /// Where stage1-skim is installed by a package.
 const STAGE1_INSTALLED: &str = "/usr/libexec/skim/stage1-skim";
 
@@ -17,6 +21,8 @@ pub struct Host {
     pub stage1_path: Option<PathBuf>,
     /// `--debug`.
     pub debug: bool,
+    /// `--system-config` and `--local-config`.
+    pub config: Directories,
 }
 
 impl Host {
@@ -27,13 +33,31 @@ impl Host {
     ///
     /// # Errors
     /// Where the directory cannot be made out.
-    pub fn new(directory: &Path, stage1_path: Option<PathBuf>, debug: bool) -> Result<Self> {
-        let directory = real_path(directory)
-            .with_context(|| format!("cannot make out the directory {}", directory.display()))?;
+    pub fn new(global: GlobalArguments) -> Result<Self> {
+        let make_out = |path: &Path| format!("cannot make out the directory {}", path.display());
+        let directory = real_path(&global.dir).with_context(|| make_out(&global.dir))?;
+        let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| make_out(&path));
         Ok(Self {
             directory,
-            stage1_path,
-            debug,
+            stage1_path: global.stage1_path,
+            debug: global.debug,
+            config: Directories {
+                system: absolute(global.system_config)?,
+                local: absolute(global.local_config)?,
+            },
+        })
+    }
+
+    /// Where the user's credentials for registries are.
+    pub fn credentials(&self) -> CredentialFiles {
+        let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        CredentialFiles::new(&CredentialEnvironment {
+            registry_auth_file: directory("REGISTRY_AUTH_FILE").map(Into::into),
+            xdg_runtime_dir: directory("XDG_RUNTIME_DIR").map(Into::into),
+            xdg_config_home: directory("XDG_CONFIG_HOME").map(Into::into),
+            docker_config: directory("DOCKER_CONFIG").map(Into::into),
+            home: directory("HOME").map(Into::into),
+            uid: rustix::process::getuid().as_raw(),
         })
     }
 

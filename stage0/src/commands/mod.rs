@@ -10,26 +10,29 @@ pub mod enter;
 pub mod fetch;
 pub mod gc;
 pub mod image;
+pub mod image_flags;
 pub mod json;
 pub mod list;
 pub mod logs;
 pub mod output;
+mod progress;
 pub mod rm;
 pub mod run;
 pub mod status;
 pub mod stop;
+pub mod trust;
 
 /// Carries out the verb; returns the exit code.
 ///
 /// # Errors
 /// Whatever goes wrong, in one line.
 pub fn dispatch(arguments: Arguments) -> Result<u8> {
-    let global = arguments.global;
-    let host = Host::new(&global.dir, global.stage1_path, global.debug)?;
+    let host = Host::new(arguments.global)?;
     match arguments.verb {
         Verb::Run(arguments) => run::run(&host, &arguments),
         Verb::Fetch(arguments) => fetch::run(&host, &arguments),
         Verb::Image(verb) => image::run(&host, &verb),
+        Verb::Trust(arguments) => trust::run(&host, &arguments),
         Verb::List(arguments) => list::run(&host, &arguments),
         Verb::Status(arguments) => status::run(&host, &arguments),
         Verb::Logs(arguments) => logs::run(&host, &arguments),

@@ -53,6 +53,36 @@ pub fn nanoseconds(time: SystemTime) -> Option<i64> {
     i64::try_from(time.round(Unit::Nanosecond).ok()?.as_nanosecond()).ok()
 }
 
+/// A number of bytes in its largest unit: `10B`, `2.9KiB`, `289MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut unit = 0;
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    while tenths >= 10240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    match tenths {
+        0..100 => format!("{}.{}{}", tenths / 10, tenths % 10, UNITS[unit]),
+        _ => format!("{}{}", tenths / 10, UNITS[unit]),
+    }
+}
+
+/// Text of others, with what would move the cursor or end the line escaped.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
 /// A table: columns lined up, no lines drawn, no blanks at the ends.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -89,6 +119,27 @@ mod tests {
         ];
         assert_eq!(table(&rows), "UUID  APP\n1     web\n      longer\n");
         assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.0KiB"),
+            (10 * 1024 - 1, "9.9KiB"),
+            (10 * 1024, "10KiB"),
+            (1024 * 1024 - 1, "1023KiB"),
+            (303_038_464, "289MiB"),
+            (u64::MAX, "15EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn text_of_others_is_one_line() {
+        assert_eq!(printable("grün\n\u{1b}[m"), "grün\\n\\u{1b}[m");
     }
 
     #[test]

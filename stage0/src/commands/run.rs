@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,21 +18,25 @@ use stage1_skim::pod::PodPlan;
 use stage1_skim::{signals, stdio};
 
 use super::app_arguments::{self, AppArguments};
+use super::image_flags::ImageFlags;
+use crate::fetch::{Fetcher, PullPolicy};
 use crate::gc;
 use crate::host::Host;
-use crate::image::limits::Limits;
 use crate::image::reference::Reference;
 use crate::overlay;
 use crate::pod::directory::{LockedPod, Pods};
 use crate::pod::plan;
 use crate::pod::request::AppRequest;
 use crate::pod::state::Stage;
+use crate::pod::working_directory;
 use crate::store::Store;
 
 const HELP: &str = "\
 Examples:
   skim run hello.aci                              run until the app ends; Ctrl-C stops it
   skim run --detach docker.aci containerd.aci     return when both are up, print the pod's UUID
+  skim run docker://registry.example.com/app:1.2  an image from a registry, fetched if it is new
+  skim run ./saved.tar                            a file of podman save or docker save
   skim run web.aci --set-env PORT=80 -- --verbose --- db.aci
                                                   arguments for the first app, then a second one
 
@@ -58,10 +63,13 @@ pub struct RunArguments {
     /// Remove the pod as soon as it has exited
     #[arg(long)]
     pub rm: bool,
+    /// How images are fetched.
+    #[command(flatten)]
+    pub images: ImageFlags,
     /// Write the pod's UUID to this file
     #[arg(long, value_name = "FILE")]
     pub uuid_file_save: Option<PathBuf>,
-    /// An ACI file, or the ID or the name of an image in the store, and its flags
+    /// An image (a file, docker://…, an ID, a name: see skim fetch --help) and its flags
     #[arg(
         value_name = "IMAGE",
         required = true,
@@ -80,7 +88,14 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     host.need_root()?;
     host.need_systemd()?;
     let stage1 = host.stage1()?;
-    let requests = requests(&Store::open(&host.directory)?, apps)?;
+    let store = Store::open(&host.directory)?;
+    let images = &arguments.images;
+    let requests = images.with_fetcher(host, &store, PullPolicy::New, |fetcher| {
+        requests(fetcher, apps)
+    })?;
+    // From here on nobody takes an image away, until it shows that the pod uses it.
+    let hold = store.hold()?;
+    note_use(&store, &requests)?;
     let uuid = uuid::Uuid::new_v4().to_string();
     let pods = Pods::new(&host.directory);
     let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &requests)?;
@@ -89,6 +104,7 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
             .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
     }
     let pod = prepare(&pods, &plan)?;
+    drop(hold);
     let launch = Launch {
         stage1: &stage1,
         host,
@@ -103,12 +119,12 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     outcome.inspect_err(|_| gc::report(gc::withdraw(&pods, pod)))
 }
 
-fn requests(store: &Store, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
+fn requests(fetcher: &Fetcher<'_>, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
     apps.into_iter()
         .map(|app| {
             let reference = Reference::parse(&app.image)?;
-            let image = store
-                .fetch(&reference, Limits::default())
+            let image = fetcher
+                .fetch(&reference)
                 .with_context(|| format!("image {}", app.image))?;
             Ok(AppRequest {
                 image,
@@ -123,6 +139,18 @@ fn requests(store: &Store, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
         .collect()
 }
 
+/// Notes that the images are used, if they are still there.
+fn note_use(store: &Store, requests: &[AppRequest]) -> Result<()> {
+    let now = SystemTime::now();
+    requests.iter().try_for_each(|request| {
+        let image = &request.image;
+        store.note_use(image, now).with_context(|| {
+            let name = image.name();
+            format!("image {name} was removed from the store just now: try again")
+        })
+    })
+}
+
 /// Makes the pod and mounts its overlays; where that fails, nothing of it is left.
 fn prepare(pods: &Pods, plan: &PodPlan) -> Result<LockedPod> {
     let mut pod = pods.create(&plan.uuid)?;
@@ -130,6 +158,8 @@ fn prepare(pods: &Pods, plan: &PodPlan) -> Result<LockedPod> {
         pods.move_to(&mut pod, Stage::Run)?;
         for app in &plan.apps {
             overlay::mount(&app.image.tree, &AppDirectory::new(&pod.path, &app.name))?;
+            working_directory::make(&app.rootfs, &app.working_directory)
+                .with_context(|| format!("app {}", app.name))?;
         }
         Ok(())
     });

@@ -60,6 +60,12 @@ pub fn open(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     open_beneath(parent, name, DIRECTORY).with_context(|| format!("cannot open {name:?}"))
 }
 
+/// Opens a file beneath `parent` for reading.
+pub fn open_file(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    open_beneath(parent, name, flags)
+}
+
 fn open_beneath(parent: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve)
@@ -80,8 +86,7 @@ pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
 
 /// Reads a file of at most `limit` bytes; `None` where there is none.
 pub fn read(parent: BorrowedFd<'_>, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match open_beneath(parent, name, flags) {
+    let file = match open_file(parent, name) {
         Ok(fd) => File::from(fd),
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot open {name:?}")),
@@ -108,4 +113,23 @@ pub fn write(parent: BorrowedFd<'_>, name: &str, content: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {name:?}"))
+}
+
+/// Reads a file that must be there.
+pub fn required(parent: BorrowedFd<'_>, name: &str, limit: u64) -> Result<Vec<u8>> {
+    read(parent, name, limit)?.with_context(|| format!("the file {name:?} is missing"))
+}
+
+/// Puts a file in the place of an older one, in one step and for good. One process at a time may
+/// do so in a directory.
+pub fn replace(parent: BorrowedFd<'_>, name: &str, content: &[u8]) -> Result<()> {
+    let new = format!(".{name}.new");
+    write(parent, &new, content)?;
+    let replace = || -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::fsync(rustix::fs::openat(parent, &*new, flags, Mode::empty())?)?;
+        rustix::fs::renameat(parent, &*new, parent, name)?;
+        Ok(rustix::fs::fsync(parent)?)
+    };
+    replace().with_context(|| format!("cannot replace {name:?}"))
 }

@@ -1,132 +1,351 @@
-//! From a file to an image in the store.
+//! From an archive to an image in the store.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 use anyhow::{Context, Error, Result, ensure};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
 
-use super::index::{self, Fingerprint};
-use super::record::{self, ROOTFS, Record, nanoseconds};
+use super::build::{Copies, Import, TreeBuilder, warn};
+use super::dependencies::Below;
+use super::record::{Documents, ImageName, Record, nanoseconds};
 use super::staging::Staging;
-use super::{Image, Store, directory};
-use crate::image::aci::{self, Unpacked};
+use super::tree::{LayerContent, LayerRecord, ROOTFS, TreeKey};
+use super::{Downloads, Image, Store, blobs, directory, lock, staging};
+use crate::image::blob::{Blob, Sha256};
 use crate::image::id::ImageId;
-use crate::image::limits::Limits;
-use crate::image::relocate::relocate;
-use crate::image::unpack::LeftOut;
+use crate::image::manifest::ImageManifest;
+use crate::image::oci::{Layer, OciImage, config};
+use crate::registry::version::Validators;
+use crate::trust::verify::Signature;
+
+/// The tree, the image and the archives within a staging directory.
+const TREE: &str = "tree";
+const IMAGE: &str = "image";
+const ARCHIVES: &str = "archives";
+
+/// Where an image comes from, as the store remembers it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// A path or a reference, for people to read.
+    pub text: String,
+    /// The digest that a registry knows it by: of an index, or of its manifest.
+    pub digest: Option<Sha256>,
+    /// What tells whether the file of a web server has changed.
+    pub validators: Option<Validators>,
+    /// Whose signature an appc image has.
+    pub signature: Option<Signature>,
+}
+
+/// An appc image that was read and is not in the store yet.
+#[derive(Clone, Copy, Debug)]
+pub struct AciFound<'a> {
+    /// Its ID.
+    pub id: &'a ImageId,
+    /// What it says of itself.
+    pub manifest: &'a ImageManifest,
+    /// The digest of its file.
+    pub blob: &'a Sha256,
+    /// The images that it is laid over.
+    pub below: &'a [Below],
+}
+
+/// An image that is to get its name.
+struct New {
+    record: Record,
+    documents: Documents,
+}
 
 impl Store {
-    /// The image in a file; it is imported if it is new.
-    pub(super) fn fetch_file(&self, path: &Path, limits: Limits) -> Result<Image> {
-        let file = open_file(path)?;
-        let before = fingerprint(&file, path)?;
-        if let Some(image) = self.known(&before) {
-            return Ok(image);
-        }
-        let began = SystemTime::now();
-        let image = self
-            .import(&file, path, limits)
-            .map_err(|error| self.explain(error))
-            .with_context(|| format!("cannot import {}", path.display()))?;
-        if fingerprint(&file, path)? == before {
-            index::note(self.files.as_fd(), before, began, image.id.clone())?;
-        }
-        Ok(image)
-    }
-
-    /// The image that a file which was read before holds, if it is still there.
-    fn known(&self, file: &Fingerprint) -> Option<Image> {
-        let id = index::look_up(self.files.as_fd(), file)?;
-        match self.load(id.directory()) {
-            Ok(image) => (image.id == id).then_some(image),
-            Err(error) => {
-                log::debug!("the file is read again: {error:#}");
-                None
-            }
-        }
-    }
-
-    /// Imports an image; nothing is left of it if that fails.
-    fn import(&self, file: &File, path: &Path, limits: Limits) -> Result<Image> {
-        let staging = Staging::new(self.tmp.as_fd())?;
-        match self.make(&staging, file, path, limits) {
-            Ok((id, true)) => self.load(id.directory()),
-            Ok((id, false)) => {
-                staging.discard()?;
-                self.existing(&id)
-            }
-            Err(error) => match staging.discard() {
-                Ok(()) => Err(error),
-                Err(also) => Err(error.context(format!("{also:#}; and before that"))),
-            },
-        }
-    }
-
-    /// Makes the image, and gives it its name; false if it was there already.
-    fn make(
+    /// Imports the appc image in `blob`. `check` is asked once it is known what it is, and before anything of it can be found in the store.
+    ///
+    /// # Errors
+    /// Where it cannot be imported; then nothing of it is left.
+    pub fn import_aci(
         &self,
-        staging: &Staging<'_>,
-        file: &File,
-        path: &Path,
-        limits: Limits,
-    ) -> Result<(ImageId, bool)> {
-        let root = directory::ensure(staging.dir(), ROOTFS, 0o755)?;
-        let unpacked = aci::unpack(file, clone(&root)?, limits)?;
-        let id = unpacked.digest.id.clone();
-        if self.load(id.directory()).is_ok() {
-            return Ok((id, false));
-        }
-        warn(unpacked.left_out, path);
-        let tree = self.tree(id.directory());
-        let relocations = relocate(root.as_fd(), &tree).context("cannot relocate the image")?;
-        unpacked.directories.set_times(root.as_fd())?;
-        let record = self.record(&unpacked, path)?;
-        record::write(
-            staging.dir(),
-            &record,
-            &unpacked.manifest_json,
-            &relocations,
-        )?;
-        rustix::fs::fchmod(staging.dir(), Mode::from_raw_mode(0o755))
-            .context("cannot set the mode of the image's directory")?;
-        rustix::fs::syncfs(staging.dir()).context("cannot bring the image to the disk")?;
-        let published = staging.publish(self.images.as_fd(), id.directory())?;
-        rustix::fs::fsync(&self.images).context("cannot bring the image's name to the disk")?;
-        Ok((id, published))
-    }
-
-    fn record(&self, unpacked: &Unpacked, path: &Path) -> Result<Record> {
-        let id = unpacked.digest.id.clone();
-        let origin = std::path::absolute(path).context("cannot find the working directory")?;
-        Ok(Record {
-            name: unpacked.manifest.name.clone(),
-            version: unpacked.manifest.version().map(str::to_owned),
-            imported: nanoseconds(SystemTime::now()),
-            origin: origin.display().to_string(),
-            size: unpacked.digest.bytes,
-            tree: self.tree(id.directory()),
-            left_out: unpacked.left_out,
-            id,
+        blob: &Blob,
+        origin: &Origin,
+        import: Import<'_>,
+        check: impl FnOnce(&AciFound<'_>) -> Result<()>,
+    ) -> Result<Image> {
+        self.staged(|staging| {
+            let mut copies = Copies::new(staging.archives.as_fd(), None);
+            let mut builder = TreeBuilder::new(staging.tree.as_fd(), import)?;
+            let copy = copies.create()?;
+            let (contents, id) = builder.add_aci(blob, &[], Some(&copy))?;
+            let manifest = contents.manifest;
+            let below = self.dependencies(&manifest, &id)?;
+            let layer = builder.layers().last().context("nothing was unpacked")?;
+            copies.name(layer.blob);
+            check(&AciFound {
+                id: &id,
+                manifest: &manifest,
+                blob: &layer.blob,
+                below: &below,
+            })?;
+            let new = |tree| New {
+                record: Record {
+                    names: vec![ImageName {
+                        name: manifest.name.clone(),
+                        version: manifest.version().map(str::to_owned),
+                    }],
+                    imported: nanoseconds(SystemTime::now()),
+                    origin: origin.text.clone(),
+                    validators: origin.validators.clone(),
+                    signature: origin.signature.clone(),
+                    digest: None,
+                    id: id.clone(),
+                    tree,
+                },
+                documents: Documents {
+                    manifest: Some(contents.manifest_json.clone()),
+                    config: None,
+                },
+            };
+            if manifest.dependencies.is_empty() {
+                let key = TreeKey::of_image(&id);
+                self.complete(&key, builder, &manifest, &origin.text)?;
+                return self.publish(staging, &copies, new(key));
+            }
+            let ids: Vec<_> = below
+                .iter()
+                .map(|below| &below.id)
+                .chain([&id])
+                .cloned()
+                .collect();
+            let key = TreeKey::of_dependencies(&ids);
+            if self.load_tree(&key).is_err() {
+                drop(builder);
+                stage1_skim::remove::remove_tree(staging.tree.as_fd(), ROOTFS.as_ref())?;
+                let mut builder = TreeBuilder::new(staging.tree.as_fd(), import)?;
+                for below in &below {
+                    self.add_image(&mut builder, below)?;
+                }
+                let kept = blobs::of_file(copy)?;
+                builder.add_aci(&kept, &[], None)?;
+                self.complete(&key, builder, &manifest, &origin.text)?;
+            }
+            self.publish(staging, &copies, new(key))
         })
     }
 
-    /// The image that was in the store before.
-    fn existing(&self, id: &ImageId) -> Result<Image> {
-        let image = self.load(id.directory())?;
+    /// Imports an OCI image. `check` is asked first. Layers need not be given where the store has
+    /// the whole tree; those among `downloads` become the store's without a copy.
+    ///
+    /// # Errors
+    /// Where it cannot be imported; then nothing of it is left.
+    pub fn import_oci(
+        &self,
+        image: &OciImage,
+        origin: &Origin,
+        import: Import<'_>,
+        downloads: Option<&Downloads<'_>>,
+        check: impl FnOnce(&ImageId, &ImageManifest) -> Result<()>,
+    ) -> Result<Image> {
+        let (id, manifest) = self.describe(image)?;
+        check(&id, &manifest)?;
+        let key = key_of(image)?;
+        let digest = image.manifest.as_ref().map(|(digest, _)| *digest);
+        let new = New {
+            record: Record {
+                id,
+                names: names(image),
+                imported: nanoseconds(SystemTime::now()),
+                origin: origin.text.clone(),
+                validators: None,
+                signature: None,
+                digest: origin.digest.or(digest),
+                tree: key.clone(),
+            },
+            documents: documents(image),
+        };
+        self.staged(|staging| {
+            let mut copies = Copies::new(staging.archives.as_fd(), downloads);
+            if self.load_tree(&key).is_err() {
+                let (layers, named) = (image.layers.len(), config::diff_ids(&image.config)?.len());
+                ensure!(
+                    layers == named,
+                    "the image has {layers} layers, and its configuration names {named}"
+                );
+                let mut builder = TreeBuilder::new(staging.tree.as_fd(), import)?;
+                for layer in &image.layers {
+                    self.add_layer(&mut builder, layer, &mut copies)?;
+                }
+                self.complete(&key, builder, &manifest, &origin.text)?;
+            }
+            self.publish(staging, &copies, new)
+        })
+    }
+
+    /// The ID of an image that was found, and what it says of itself.
+    ///
+    /// # Errors
+    /// Where its documents are none of an image's, or it is not for this host.
+    pub fn describe(&self, image: &OciImage) -> Result<(ImageId, ImageManifest)> {
+        let digest = match &image.manifest {
+            Some((digest, _)) => *digest,
+            None => Sha256::of(&image.config),
+        };
+        let names = names(image);
+        let name = names.first().context("the image has no name")?;
+        Ok((ImageId::of_oci(&digest), documents(image).parse(name)?))
+    }
+
+    /// Whether the store has all layers of an image, unpacked.
+    ///
+    /// # Errors
+    /// Where its configuration is none.
+    pub fn has_tree_of(&self, image: &OciImage) -> Result<bool> {
+        Ok(self.load_tree(&key_of(image)?).is_ok())
+    }
+
+    /// Unpacks a layer, and keeps a copy of it unless the store has one.
+    fn add_layer(
+        &self,
+        builder: &mut TreeBuilder<'_>,
+        layer: &Layer,
+        copies: &mut Copies<'_>,
+    ) -> Result<()> {
+        let known = match &layer.digest {
+            Some(digest) => {
+                copies.has(digest) || blobs::find(self.blobs.as_fd(), digest)?.is_some()
+            }
+            None => false,
+        };
+        if known {
+            builder.add_layer(layer, None)?;
+        } else {
+            let copy = copies.create()?;
+            copies.name(builder.add_layer(layer, Some(&copy))?);
+        }
+        Ok(())
+    }
+
+    /// Unpacks the archive of an appc image of the store.
+    fn add_image(&self, builder: &mut TreeBuilder<'_>, below: &Below) -> Result<()> {
+        let image = self.load(below.id.directory())?;
+        let layer = image
+            .archive()
+            .with_context(|| format!("image {} has no archive", below.id.short()))?;
+        let layer = LayerRecord {
+            whitelists: below.whitelists.clone(),
+            ..layer.clone()
+        };
+        self.add_blob(builder, &layer)
+    }
+
+    /// Unpacks an archive of the store, and checks that it is what it was.
+    pub(super) fn add_blob(
+        &self,
+        builder: &mut TreeBuilder<'_>,
+        layer: &LayerRecord,
+    ) -> Result<()> {
+        let blob = self.blob(&layer.blob)?;
+        match &layer.content {
+            LayerContent::DiffId(diff_id) => {
+                let layer = Layer {
+                    digest: Some(layer.blob),
+                    diff_id: *diff_id,
+                    blob,
+                };
+                builder.add_layer(&layer, None)?;
+            }
+            LayerContent::Image(id) => {
+                let (_, found) = builder.add_aci(&blob, &layer.whitelists, None)?;
+                ensure!(
+                    found == *id,
+                    "the archive {} of the store is damaged; remove the image and import it again",
+                    blobs::file_name(&layer.blob)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// An archive of the store.
+    pub(super) fn blob(&self, digest: &Sha256) -> Result<Blob> {
+        blobs::find(self.blobs.as_fd(), digest)?.with_context(|| {
+            format!(
+                "the archive {} is missing from the store; import the image again",
+                blobs::file_name(digest)
+            )
+        })
+    }
+
+    /// Relocates a tree and brings it to the disk, if the store does not have it.
+    fn complete(
+        &self,
+        key: &TreeKey,
+        builder: TreeBuilder<'_>,
+        manifest: &ImageManifest,
+        origin: &str,
+    ) -> Result<()> {
+        if self.load_tree(key).is_ok() {
+            return Ok(());
+        }
+        let tree = builder.finish(&self.tree_path(key), &manifest.path_whitelist)?;
+        warn(tree.left_out, origin);
+        Ok(())
+    }
+
+    /// Gives all that was made its place: what an image is made of before the image.
+    fn publish(&self, stage: &Stage<'_>, copies: &Copies<'_>, new: New) -> Result<Image> {
+        let New { record, documents } = new;
+        let id = record.id.clone();
+        let key = &record.tree;
+        record.write(stage.image.as_fd())?;
+        documents.write(stage.image.as_fd())?;
+        rustix::fs::fchmod(&stage.image, Mode::from_raw_mode(0o755))
+            .context("cannot set the mode of the image's directory")?;
+        rustix::fs::syncfs(stage.dir).context("cannot bring the image to the disk")?;
+        if self.load_tree(key).is_err() {
+            copies.publish(self.blobs.as_fd())?;
+            staging::publish(stage.dir, TREE, self.trees.as_fd(), key.as_str())?;
+            self.load_tree(key)?;
+        }
+        for dir in [&self.blobs, &self.trees] {
+            rustix::fs::fsync(dir).context("cannot bring the image to the disk")?;
+        }
+        if staging::publish(stage.dir, IMAGE, self.images.as_fd(), id.directory())? {
+            rustix::fs::fsync(&self.images).context("cannot bring the image's name to the disk")?;
+        } else {
+            self.renew(record)?;
+        }
+        self.load(id.directory())
+    }
+
+    /// Notes that an image which is in the store was imported again.
+    fn renew(&self, new: Record) -> Result<()> {
+        let dir = directory::open(self.images.as_fd(), new.id.directory())?;
+        // One after the other: each takes in what the one before has noted.
+        flock(&dir, FlockOperation::LockExclusive).context("cannot lock the image")?;
+        let mut record = Record::read(dir.as_fd(), new.id.directory())?;
         ensure!(
-            image.id == *id,
+            record.id == new.id,
             "the store holds another image in its place, {}",
-            image.id
+            record.id
         );
-        Ok(image)
+        record.renew(new);
+        record.replace(dir.as_fd())
+    }
+
+    /// Imports an image in a staging directory; nothing is left of it if that fails.
+    fn staged<T>(&self, work: impl FnOnce(&Stage<'_>) -> Result<T>) -> Result<T> {
+        // Nothing that the image builds upon may go before its record names it.
+        let _hold = lock::share(self.images.as_fd())?;
+        let staging = Staging::new(self.tmp.as_fd())?;
+        let done = Stage::new(staging.dir()).and_then(|stage| work(&stage));
+        match (done, staging.discard()) {
+            (Ok(done), Ok(())) => Ok(done),
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), Ok(())) => Err(self.explain(error)),
+            (Err(error), Err(also)) => Err(error.context(format!("{also:#}; and before that"))),
+        }
     }
 
     /// Says what to do when the disk is full.
-    fn explain(&self, error: Error) -> Error {
+    pub(super) fn explain(&self, error: Error) -> Error {
         let full = error
             .chain()
             .filter_map(errno)
@@ -141,48 +360,49 @@ impl Store {
     }
 }
 
+/// The directories of an import under way.
+struct Stage<'a> {
+    dir: BorrowedFd<'a>,
+    tree: OwnedFd,
+    image: OwnedFd,
+    archives: OwnedFd,
+}
+
+impl<'a> Stage<'a> {
+    fn new(dir: BorrowedFd<'a>) -> Result<Self> {
+        Ok(Self {
+            tree: directory::ensure(dir, TREE, 0o700)?,
+            image: directory::ensure(dir, IMAGE, 0o700)?,
+            archives: directory::ensure(dir, ARCHIVES, 0o700)?,
+            dir,
+        })
+    }
+}
+
+/// The name of an image's tree.
+fn key_of(image: &OciImage) -> Result<TreeKey> {
+    Ok(TreeKey::of_layers(&config::diff_ids(&image.config)?))
+}
+
+fn documents(image: &OciImage) -> Documents {
+    Documents {
+        manifest: image.manifest.as_ref().map(|(_, json)| json.clone()),
+        config: Some(image.config.clone()),
+    }
+}
+
+fn names(image: &OciImage) -> Vec<ImageName> {
+    let names = image.names.iter().map(|name| ImageName {
+        name: name.name.clone(),
+        version: name.tag.clone(),
+    });
+    names.collect()
+}
+
 /// The system's error number, where an error is one of its.
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     error
         .downcast_ref::<Errno>()
         .copied()
         .or_else(|| Errno::from_io_error(error.downcast_ref()?))
-}
-
-fn clone(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().context("cannot copy a descriptor")
-}
-
-/// Opens an image's file; never waits, as it would on a pipe.
-fn open_file(path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
-        .with_context(|| format!("cannot open image file {}", path.display()))?;
-    Ok(File::from(fd))
-}
-
-/// What the file looks like now.
-fn fingerprint(file: &File, path: &Path) -> Result<Fingerprint> {
-    let stat = rustix::fs::fstat(file)
-        .with_context(|| format!("cannot look at image file {}", path.display()))?;
-    ensure!(
-        FileType::from_raw_mode(stat.st_mode).is_file(),
-        "image file {} is no regular file",
-        path.display()
-    );
-    Ok(Fingerprint::of(&stat))
-}
-
-/// Tells the user what the tree lacks.
-fn warn(left_out: LeftOut, path: &Path) {
-    let path = path.display();
-    let LeftOut { devices, xattrs } = left_out;
-    if devices > 0 {
-        log::warn!("{path}: left out {devices} device nodes; apps see the host's /dev");
-    }
-    if xattrs > 0 {
-        log::warn!(
-            "{path}: left out {xattrs} extended attributes; security.capability and user.* are kept"
-        );
-    }
 }

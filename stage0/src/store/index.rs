@@ -43,6 +43,9 @@ pub struct Entry {
     pub file: Fingerprint,
     /// When reading began, in nanoseconds.
     pub began: u64,
+    /// What of it was asked for, where it holds several images.
+    #[serde(default)]
+    pub choice: String,
     /// The image in it.
     pub id: ImageId,
 }
@@ -75,8 +78,8 @@ impl Entry {
     }
 }
 
-/// The image in a file that looks like `file`, where that is sure.
-pub fn look_up(index: BorrowedFd<'_>, file: &Fingerprint) -> Option<ImageId> {
+/// The image `choice` in a file that looks like `file`, where that is sure.
+pub fn look_up(index: BorrowedFd<'_>, file: &Fingerprint, choice: &str) -> Option<ImageId> {
     // The index only saves time: what cannot be read in it is as good as missing.
     let content = match directory::read(index, &file.key(), MAX_ENTRY) {
         Ok(content) => content?,
@@ -86,19 +89,24 @@ pub fn look_up(index: BorrowedFd<'_>, file: &Fingerprint) -> Option<ImageId> {
         }
     };
     let entry: Entry = serde_json::from_slice(&content).ok()?;
-    entry.is_trusted(file).then_some(entry.id)
+    (entry.choice == choice && entry.is_trusted(file)).then_some(entry.id)
 }
 
-/// Notes that a file which looks like `file` holds the image `id`.
+/// Notes that a file which looks like `file` holds the image `id` as `choice`.
 pub fn note(
     index: BorrowedFd<'_>,
     file: Fingerprint,
+    choice: &str,
     began: SystemTime,
     id: ImageId,
 ) -> Result<()> {
     let key = file.key();
-    let began = nanoseconds(began);
-    let entry = Entry { file, began, id };
+    let entry = Entry {
+        file,
+        began: nanoseconds(began),
+        choice: choice.to_owned(),
+        id,
+    };
     if !entry.is_trusted(&file) {
         return Ok(());
     }
@@ -134,6 +142,7 @@ mod tests {
         Entry {
             file,
             began,
+            choice: String::new(),
             id: ImageId::from_digest(&[1; 64]),
         }
     }

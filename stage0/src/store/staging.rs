@@ -37,19 +37,23 @@ impl<'a> Staging<'a> {
         self.dir.as_fd()
     }
 
-    /// Moves the directory to its place; false where something stands there already.
-    pub fn publish(&self, images: BorrowedFd<'_>, name: &str) -> Result<bool> {
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(self.tmp, &*self.name, images, name, flags) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("cannot put the image at {name:?}")),
-        }
-    }
-
     /// Removes the directory and all that is in it.
     pub fn discard(self) -> Result<()> {
-        remove_tree(self.tmp, self.name.as_ref()).context("cannot remove a failed import")
+        remove_tree(self.tmp, self.name.as_ref()).context("cannot clean up in the store")
+    }
+}
+
+/// Moves what was made to its place; false where something stands there already.
+pub fn publish(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    to: BorrowedFd<'_>,
+    new_name: &str,
+) -> Result<bool> {
+    match rustix::fs::renameat_with(dir, name, to, new_name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot put the {name} at {new_name:?}")),
     }
 }
 

@@ -9,7 +9,15 @@ use tempfile::TempDir;
 
 use super::index::Fingerprint;
 use super::*;
+use crate::config::Directories;
+use crate::fetch::{Fetcher, PullPolicy};
+use crate::image::limits::Limits;
+use crate::image::reference::Reference;
 use crate::image::testing::{Archive, manifest, message};
+use crate::progress::Silent;
+use crate::registry::credentials::{CredentialEnvironment, CredentialFiles};
+use crate::registry::options::NetworkOptions;
+use crate::trust::Trust;
 
 /// A skim directory and files beside it.
 struct Lab {
@@ -41,13 +49,11 @@ impl Lab {
     }
 
     fn fetch(&self, path: &Path) -> Result<Image> {
-        self.store
-            .fetch(&Reference::File(path.to_owned()), Limits::default())
+        fetch(&self.store, &Reference::File(path.to_owned()))
     }
 
     fn by_name(&self, name: &str) -> Result<Image> {
-        self.store
-            .fetch(&Reference::parse(name).unwrap(), Limits::default())
+        fetch(&self.store, &Reference::parse(name).unwrap())
     }
 
     fn list(&self, name: &str) -> Vec<String> {
@@ -61,9 +67,45 @@ impl Lab {
 
     /// Nothing is in the store, not even a piece of an image.
     fn assert_empty(&self) {
-        assert_eq!(self.list(""), ["files", "tmp"]);
-        assert!(self.list("tmp").is_empty() && self.list("files").is_empty());
+        assert_eq!(self.images(), [""; 0]);
+        for directory in ["blobs", "files", "partial", "tmp", "trees"] {
+            assert_eq!(self.list(directory), [""; 0], "{directory}");
+        }
     }
+
+    /// The directories of images.
+    fn images(&self) -> Vec<String> {
+        let mut names = self.list("");
+        names.retain(|name| is_image_directory(name));
+        names
+    }
+}
+
+/// Fetches without a network, a policy or keys.
+fn fetch(store: &Store, reference: &Reference) -> Result<Image> {
+    let directories = Directories {
+        system: "/nonexistent".into(),
+        local: "/nonexistent".into(),
+    };
+    let trust = Trust::open(&directories, false, SystemTime::now()).unwrap();
+    let fetcher = Fetcher {
+        store,
+        trust: &trust,
+        import: Import {
+            limits: Limits::default(),
+            progress: &Silent,
+        },
+        pull: PullPolicy::Never,
+        network: NetworkOptions::default(),
+        credentials: CredentialFiles::new(&CredentialEnvironment::default()),
+        signature: None,
+    };
+    fetcher.fetch(reference)
+}
+
+/// What must be the same whenever an image is imported again.
+fn lasting(image: &Image) -> (&ImageId, &Path, &ImageManifest) {
+    (&image.id, &image.tree, &image.manifest)
 }
 
 fn image(name: &str, version: &str, content: &[u8]) -> Vec<u8> {
@@ -84,29 +126,34 @@ fn imported_image_is_whole() {
     let path = lab.image("a.aci", "example.com/app", "1.2", b"content");
     let image = lab.fetch(&path).unwrap();
     assert_eq!(
-        (image.name.as_str(), image.version.as_deref()),
+        (image.name(), image.version()),
         ("example.com/app", Some("1.2"))
     );
-    assert_eq!(image.size, fs::metadata(&path).unwrap().len());
+    // The archive that is kept, and what it was unpacked to.
+    assert_eq!(image.size, 2 * fs::metadata(&path).unwrap().len());
     assert_eq!(image.origin, path.to_str().unwrap());
     assert!(image.tree.is_absolute());
     assert_eq!(fs::read(image.tree.join("file")).unwrap(), b"content");
     assert_eq!(fs::metadata(&image.tree).unwrap().mtime(), 1_600_000_000);
     assert_eq!(lab.store.relocations(&image).unwrap(), Report::default());
     let directory = image.tree.parent().unwrap();
-    assert_eq!(
-        directory.file_name().unwrap().to_str().unwrap(),
-        image.id.directory()
-    );
-    let kept = fs::read_to_string(directory.join("manifest")).unwrap();
+    let images = lab.path("skim/images");
+    assert_eq!(directory, images.join("trees").join(image.id.directory()));
+    let record = images.join(image.id.directory());
+    let kept = fs::read_to_string(record.join("manifest")).unwrap();
     assert_eq!(kept, manifest("example.com/app", "1.2"));
+    let blob = images.join("blobs").join(&lab.list("blobs")[0]);
+    assert_eq!(fs::read(&blob).unwrap(), fs::read(&path).unwrap());
+    assert_eq!(mode(&record), 0o755);
     assert_eq!(
         (mode(&lab.path("skim")), mode(&lab.path("skim/images"))),
         (0o711, 0o711)
     );
     assert_eq!((mode(directory), mode(&image.tree)), (0o755, 0o755));
-    assert_eq!(mode(&lab.path("skim/images/tmp")), 0o700);
-    assert_eq!(mode(&lab.path("skim/images/files")), 0o700);
+    assert_eq!(mode(&images.join("trees")), 0o711);
+    for private in ["blobs", "files", "partial", "tmp"] {
+        assert_eq!(mode(&images.join(private)), 0o700, "{private}");
+    }
     assert!(lab.list("tmp").is_empty());
 }
 
@@ -115,12 +162,12 @@ fn same_image_is_one_tree_whatever_the_file() {
     let lab = Lab::new();
     let first = lab.fetch(&lab.image("a.aci", "a", "1", b"x")).unwrap();
     let inode = fs::metadata(&first.tree).unwrap().ino();
-    assert_eq!(
-        lab.fetch(&lab.image("b.aci", "a", "1", b"x")).unwrap(),
-        first
-    );
+    let again = lab.fetch(&lab.image("b.aci", "a", "1", b"x")).unwrap();
+    assert_eq!(lasting(&again), lasting(&first));
+    assert!(again.origin.ends_with("b.aci") && again.imported > first.imported);
     assert_eq!(fs::metadata(&first.tree).unwrap().ino(), inode);
-    assert_eq!(lab.store.list().unwrap(), [first]);
+    assert_eq!(lab.store.list().unwrap(), [again]);
+    assert_eq!((lab.list("trees").len(), lab.list("blobs").len()), (1, 1));
     assert!(lab.list("tmp").is_empty());
 }
 
@@ -136,6 +183,7 @@ fn known_file_is_not_read_again_until_it_changes() {
         index::note(
             lab.store.files.as_fd(),
             Fingerprint::of(&stat),
+            "",
             began,
             image.id.clone(),
         )
@@ -157,21 +205,24 @@ fn imports_at_once_end_with_one_tree() {
     let path = lab.image("a.aci", "a", "1", &[7; 100_000]);
     let barrier = Barrier::new(8);
     let images: Vec<Image> = std::thread::scope(|scope| {
-        let fetch = || {
+        let import = || {
             let store = Store::open(&lab.path("skim")).unwrap();
             barrier.wait();
-            store
-                .fetch(&Reference::File(path.clone()), Limits::default())
-                .unwrap()
+            fetch(&store, &Reference::File(path.clone())).unwrap()
         };
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(fetch)).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(import)).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    assert!(images.iter().all(|image| *image == images[0]));
-    assert_eq!(lab.list(""), ["files", images[0].id.directory(), "tmp"]);
+    assert!(
+        images
+            .iter()
+            .all(|image| lasting(image) == lasting(&images[0]))
+    );
+    assert_eq!(lab.images(), [images[0].id.directory()]);
+    assert_eq!((lab.list("trees").len(), lab.list("blobs").len()), (1, 1));
     assert!(lab.list("tmp").is_empty());
 }
 
@@ -205,7 +256,7 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     let fifo = lab.path("fifo.aci");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RWXU).unwrap();
     assert!(message(lab.fetch(&fifo)).contains("no regular file"));
-    assert!(message(lab.fetch(lab.dir.path())).contains("no regular file"));
+    assert!(message(lab.fetch(lab.dir.path())).contains("without an OCI image layout"));
     let text = message(lab.fetch(&lab.path("missing.aci")));
     assert!(
         text.contains("missing.aci") && text.contains("No such file"),
@@ -282,9 +333,7 @@ fn odd_directory_names_work() {
     fs::create_dir(&odd).unwrap();
     let store = Store::open(&lab.path("link")).unwrap();
     let file = lab.image("a b:c,ü.aci", "a", "1", b"x");
-    let image = store
-        .fetch(&Reference::File(file), Limits::default())
-        .unwrap();
+    let image = fetch(&store, &Reference::File(file)).unwrap();
     assert!(image.tree.starts_with(odd.canonicalize().unwrap()));
     assert_eq!(fs::read(image.tree.join("file")).unwrap(), b"x");
 }
@@ -296,7 +345,7 @@ fn a_directory_that_no_search_path_can_name_is_refused() {
     fs::create_dir(&odd).unwrap();
     let store = Store::open(&odd).unwrap();
     let file = lab.image("a.aci", "a", "1", b"x");
-    let fetched = store.fetch(&Reference::File(file), Limits::default());
+    let fetched = fetch(&store, &Reference::File(file));
     assert!(message(fetched).contains("choose another directory with --dir"));
     assert_eq!(store.list().unwrap(), []);
 }
@@ -334,7 +383,7 @@ fn store_that_was_moved_says_so() {
     let text = message(store.get(&IdPrefix::parse(image.id.as_str()).unwrap()));
     assert!(text.contains("was made to run from"), "{text}");
     let file = Reference::File(lab.path("a.aci"));
-    let text = message(store.fetch(&file, Limits::default()));
+    let text = message(fetch(&store, &file));
     assert!(text.contains("import the image again"), "{text}");
     assert!(store.list().unwrap().is_empty());
 }
@@ -349,12 +398,12 @@ fn full_disk_is_told_and_nothing_is_left() {
     mount("none", &small, "tmpfs", MountFlags::empty(), options).expect("imports need root");
     let result = Store::open(&small.join("skim")).and_then(|store| {
         let file = lab.image("a.aci", "a", "1", &vec![1; 4 << 20]);
-        let text = message(store.fetch(&Reference::File(file), Limits::default()));
+        let text = message(fetch(&store, &Reference::File(file)));
         let used = |dir: BorrowedFd<'_>| directory::names(dir).map(|names| names.len());
-        Ok((text, used(store.tmp.as_fd())?, used(store.images.as_fd())?))
+        Ok((text, used(store.tmp.as_fd())?, used(store.blobs.as_fd())?))
     });
     unmount(&small, UnmountFlags::DETACH).unwrap();
-    let (text, in_tmp, in_images) = result.unwrap();
+    let (text, in_tmp, in_blobs) = result.unwrap();
     assert!(text.contains("is full: free some space"), "{text}");
-    assert_eq!((in_tmp, in_images), (0, 2));
+    assert_eq!((in_tmp, in_blobs), (0, 0));
 }

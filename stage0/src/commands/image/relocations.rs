@@ -1,26 +1,16 @@
-//! `skim image`: a look into the images of the store.
+//! `skim image relocations`: what was changed in an image to make it run from the store.
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::Args;
 use stage1_skim::stdio;
 
-use super::output;
 use crate::cli::Format;
+use crate::commands::image_flags::ImageFlags;
+use crate::fetch::PullPolicy;
 use crate::host::Host;
-use crate::image::limits::Limits;
 use crate::image::reference::Reference;
 use crate::image::relocate::{Report, What};
-use crate::store::{Image, Store};
-
-/// What to do with images.
-#[derive(Debug, Subcommand)]
-pub enum ImageVerb {
-    /// List the images of the store
-    #[command(visible_alias = "ls")]
-    List,
-    /// Show what was changed in an image to make it run from its path in the store
-    Relocations(RelocationsArguments),
-}
+use crate::store::Store;
 
 /// Arguments of `skim image relocations`.
 #[derive(Args, Debug)]
@@ -31,47 +21,26 @@ pub struct RelocationsArguments {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// An ACI file, or the ID or the name of an image in the store
+    /// How images are fetched.
+    #[command(flatten)]
+    pub flags: ImageFlags,
+    /// An image: a file, docker://…, an ID, a name (see skim fetch --help)
     #[arg(value_name = "IMAGE")]
     pub image: String,
 }
 
-/// Carries out the verb.
+/// Prints what was changed.
 ///
 /// # Errors
-/// Where the store cannot be read, or there is no such image.
-pub fn run(host: &Host, verb: &ImageVerb) -> Result<u8> {
-    host.need_root()?;
-    let store = Store::open(&host.directory)?;
-    match verb {
-        ImageVerb::List => list(&store),
-        ImageVerb::Relocations(arguments) => relocations(&store, arguments),
-    }
-}
-
-fn list(store: &Store) -> Result<u8> {
-    let headings = ["ID", "NAME", "SIZE", "IMPORT TIME"];
-    let mut rows = vec![headings.map(str::to_string).to_vec()];
-    let row = |image: &Image| {
-        vec![
-            image.id.short().to_string(),
-            match &image.version {
-                Some(version) => format!("{}:{version}", image.name),
-                None => image.name.clone(),
-            },
-            image.size.to_string(),
-            output::absolute(image.imported),
-        ]
-    };
-    rows.extend(store.list()?.iter().map(row));
-    stdio::print(&output::table(&rows))?;
-    Ok(0)
-}
-
-fn relocations(store: &Store, arguments: &RelocationsArguments) -> Result<u8> {
-    let image = Reference::parse(&arguments.image)
-        .and_then(|reference| store.fetch(&reference, Limits::default()))
-        .with_context(|| format!("image {}", arguments.image))?;
+/// Where there is no such image, or it cannot be fetched.
+pub fn run(host: &Host, store: &Store, arguments: &RelocationsArguments) -> Result<u8> {
+    let image = arguments
+        .flags
+        .with_fetcher(host, store, PullPolicy::New, |fetcher| {
+            Reference::parse(&arguments.image)
+                .and_then(|reference| fetcher.fetch(&reference))
+                .with_context(|| format!("image {}", arguments.image))
+        })?;
     let report = store.relocations(&image)?;
     match arguments.format {
         Format::Json => stdio::print(&format!("{}\n", serde_json::to_string(&report)?))?,

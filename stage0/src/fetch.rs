@@ -1,0 +1,139 @@
+//! From what a user calls an image to an image in the store.
+//!
+//! - `file`: files and directories, told apart by their content
+//! - `network`: registries and web servers
+//!
+//! Whatever the way, the image is admitted by the policy each time it is asked for: also one
+//! that is in the store already.
+
+mod file;
+mod network;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::image::blob::Sha256;
+use crate::image::id::{IdPrefix, ImageId};
+use crate::image::reference::{NameReference, Reference};
+use crate::registry::client::Network;
+use crate::registry::credentials::CredentialFiles;
+use crate::registry::options::NetworkOptions;
+use crate::store::{Image, Import, LayerContent, Store};
+use crate::trust::{Evidence, Trust};
+
+/// When the network is asked for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PullPolicy {
+    /// Only if the store does not have an image of that name and tag, or address.
+    New,
+    /// Always, to fetch what has changed.
+    Update,
+    /// Never.
+    Never,
+}
+
+/// How images are fetched.
+pub struct Fetcher<'a> {
+    /// Where they go.
+    pub store: &'a Store,
+    /// What is accepted.
+    pub trust: &'a Trust,
+    /// How they are imported.
+    pub import: Import<'a>,
+    /// When the network is asked.
+    pub pull: PullPolicy,
+    /// How it is asked.
+    pub network: NetworkOptions,
+    /// As whom.
+    pub credentials: CredentialFiles,
+    /// The signature of an appc image that is not found beside it.
+    pub signature: Option<PathBuf>,
+}
+
+impl Fetcher<'_> {
+    /// The image that `reference` means; it is imported if it is new.
+    ///
+    /// # Errors
+    /// Where there is none, it cannot be imported, or the policy does not accept it.
+    pub fn fetch(&self, reference: &Reference) -> Result<Image> {
+        match reference {
+            Reference::File(path) => self.file(path),
+            Reference::OciDirectory { path, tag } => self.directory(path, tag.as_deref()),
+            Reference::OciArchive { path, tag } => self.oci_archive(path, tag.as_deref()),
+            Reference::DockerArchive { path, name } => self.docker_archive(path, name.as_ref()),
+            Reference::Registry(reference) => self.registry(reference),
+            Reference::Url(url) => self.url(url),
+            Reference::Id(prefix) => self.by_id(prefix),
+            Reference::Name(name) => self.by_name(name),
+        }
+    }
+
+    /// An image of the store, by its ID.
+    fn by_id(&self, prefix: &IdPrefix) -> Result<Image> {
+        let image = self.store.get(prefix)?;
+        let pinned = prefix.is_whole(&image.id);
+        self.admit(image, pinned)
+    }
+
+    /// An image of the store by its name, or else a file that is called so.
+    fn by_name(&self, name: &NameReference) -> Result<Image> {
+        if let Some(image) = self.store.find(name)? {
+            return self.admit(image, false);
+        }
+        let text = name.to_string();
+        // It may have been meant as a path.
+        if Path::new(&text).exists() {
+            return self.file(Path::new(&text));
+        }
+        bail!(
+            "no image {name} is in the store {}, and there is no such file; docker://{name} would be fetched from a registry",
+            self.store.path().display()
+        )
+    }
+
+    /// Refuses an image of the store that the policy does not accept.
+    fn admit(&self, image: Image, pinned: bool) -> Result<Image> {
+        let ids = ids(&image.id, image.digest);
+        let evidence = Evidence {
+            ids: &ids,
+            pinned,
+            signature: image.signature.as_ref(),
+        };
+        self.trust.admit(image.name(), &evidence)?;
+        for layer in &image.layers {
+            match &layer.content {
+                LayerContent::Image(below) if *below != image.id => self.admit_dependency(below)?,
+                _ => (),
+            }
+        }
+        Ok(image)
+    }
+
+    /// Refuses an image that another one is laid over, where the policy does not accept it. One
+    /// that is not in the store any more was accepted when the other was laid over it.
+    fn admit_dependency(&self, id: &ImageId) -> Result<()> {
+        let Some(image) = self.store.find_id(id)? else {
+            return Ok(());
+        };
+        let evidence = Evidence {
+            ids: std::slice::from_ref(id),
+            pinned: false,
+            signature: image.signature.as_ref(),
+        };
+        let admitted = self.trust.admit(image.name(), &evidence);
+        admitted.with_context(|| format!("its dependency {}", image.name()))
+    }
+
+    fn network(&self) -> Result<Network> {
+        Network::new(self.network.clone()).context("cannot use the network")
+    }
+}
+
+/// What an image may be pinned by: its ID, and the digest of the index that led to it.
+fn ids(id: &ImageId, digest: Option<Sha256>) -> Vec<ImageId> {
+    let mut ids = vec![id.clone()];
+    ids.extend(digest.map(|digest| ImageId::of_oci(&digest)));
+    ids.dedup();
+    ids
+}
