@@ -6,21 +6,27 @@ shopt -s inherit_errexit
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for part in lib/common lib/packages lib/cache lib/build lib/machine lib/report \
-    machine/root images/debian images/docker images/programs; do
+    machine/root images/debian images/docker images/programs images/oci; do
     # shellcheck source=/dev/null
     . "$TESTS/$part.sh"
 done
 unset part
 
+# install_foreign_images IMAGES : beside those, in the machine's /opt/images, what the tools of others
+# have written, and in /opt/servers what the tests start.
+install_foreign_images() {
+    cp -a "$1"/. "$MACHINE_DIR/root/opt/images/"
+    cp -a "$TESTS/system/servers" "$MACHINE_DIR/root/opt/servers"
+}
+
 # A machine with skim in it, and /opt/images with containerd.aci, docker.aci and busybox.tar; not
 # yet booted.
 prepare_machine() {
-    local images
     MACHINE_ROOT=$(machine_root)
-    images=$(docker_images)
+    DOCKER_IMAGES=$(docker_images)
     build_release
     machine_remove_at_exit
     machine_create "$MACHINE_ROOT"
     install_skim "$MACHINE_DIR/root"
-    install -D -m 0644 -t "$MACHINE_DIR/root/opt/images" "$images"/*
+    install -D -m 0644 -t "$MACHINE_DIR/root/opt/images" "$DOCKER_IMAGES"/*
 }

@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# The root of the machine: Debian bookworm with what a container host has, and the peers that skim
-# is measured against.
+# The root of the machine: Debian bookworm with what a container host has, the peers that skim is
+# measured against, and the foreign tools that make, sign and serve its images.
 
 MACHINE_SUITE=bookworm
 MACHINE_INCLUDE=(
     systemd systemd-sysv dbus iproute2 iptables kmod procps util-linux-extra libcap2-bin
     ca-certificates busybox-static podman conmon crun hyperfine
+    skopeo umoci docker-registry gnupg openssl python3 strace attr
+    bzip2 xz-utils zstd
 )
 
 build_machine_root() {
@@ -16,6 +18,8 @@ build_machine_root() {
         "$MACHINE_SUITE" "$1/root" ${MIRROR:+"$MIRROR"}
     # Every machine gets an identity of its own; "uninitialized" would also enable every unit.
     : >"$1/root/etc/machine-id"
+    # A registry is started by the tests that want one, each with settings of its own.
+    rm "$1/root/etc/systemd/system/multi-user.target.wants/docker-registry.service"
     # Containers that outlive their daemon are what the tests look at.
     mkdir -p "$1/root/etc/docker"
     echo '{ "live-restore": true }' >"$1/root/etc/docker/daemon.json"

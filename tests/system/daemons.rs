@@ -21,12 +21,20 @@ pub(crate) struct DockerPod {
 impl DockerPod {
     /// Starts it with docker named first; a container's image is there, too.
     #[track_caller]
-    pub(crate) fn start(_host: &Host) -> Self {
-        let pod = Pod::start([
+    pub(crate) fn start(host: &Host) -> Self {
+        let images = [
             format!("{IMAGES}/docker.aci"),
             format!("{IMAGES}/containerd.aci"),
-        ]);
-        let docker = Self { pod };
+        ];
+        Self::of(host, &images.each_ref().map(String::as_str))
+    }
+
+    /// The same of other images.
+    #[track_caller]
+    pub(crate) fn of(_host: &Host, args: &[&str]) -> Self {
+        let docker = Self {
+            pod: Pod::start(args),
+        };
         run(
             "docker",
             ["import", &format!("{IMAGES}/busybox.tar"), BUSYBOX],

@@ -4,8 +4,9 @@
 //! boots: PID 1 must be systemd and the variable `SKIM_TEST_MACHINE` set. They compare the state of
 //! the whole host before and after, so they run one at a time (`--test-threads=1`).
 //!
-//! In the machine are: skim, stage1-skim and the wrapper `docker` in /usr/local/bin, the images of
-//! containerd and docker in /opt/images, small programs to make images of in /opt/programs.
+//! In the machine are: skim, stage1-skim and the wrapper `docker` in /usr/local/bin; in /opt/images
+//! the images of containerd and docker, and one app as umoci, skopeo, podman and actool write it;
+//! small programs to make images of in /opt/programs; servers in /opt/servers.
 
 mod apps;
 mod arguments;
@@ -16,10 +17,19 @@ mod daemons;
 mod docker;
 mod gc;
 mod harness;
+mod hostile;
 mod isolation;
+mod killing;
 mod lifecycle;
+mod memory;
+mod progress;
 mod refusals;
+mod registry;
 mod relocation;
+mod resume;
+mod signatures;
+mod sources;
 mod starting;
+mod store;
 mod support;
 mod units;

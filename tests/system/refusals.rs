@@ -25,7 +25,10 @@ fn assert_refused(outcome: &Outcome, says: &str) {
 /// `skim run ARGS…` is refused with a message in which `says` occurs.
 #[track_caller]
 fn refuse<S: AsRef<OsStr>>(says: &str, args: impl IntoIterator<Item = S>) {
-    let mut command = vec![OsStr::new("run").to_owned()];
+    // The images are new here, and their import is told.
+    let mut command = ["run", "--quiet"]
+        .map(|word| OsStr::new(word).to_owned())
+        .to_vec();
     command.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
     assert_refused(&skim(command), says);
 }

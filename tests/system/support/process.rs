@@ -1,7 +1,10 @@
 //! What /proc says of a process.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
+
+use super::command::run;
 
 /// The namespaces that an app shares with the host.
 pub(crate) const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
@@ -50,4 +53,19 @@ pub(crate) fn all() -> Vec<u32> {
         .expect("cannot list /proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+/// Runs a program to its end and tells how much memory it had at most, in KiB (getrusage(2)).
+#[track_caller]
+pub(crate) fn peak_memory<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> u64 {
+    let script = "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); \
+                  print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)";
+    let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+    let python = ["-c", script].map(OsString::from);
+    let outcome = run("python3", python.into_iter().chain(args)).success();
+    let peak = outcome
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("peak ")?.parse().ok());
+    peak.expect("python prints the figure")
 }
