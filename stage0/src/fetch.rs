@@ -9,9 +9,10 @@
 mod file;
 mod network;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::image::blob::Sha256;
 use crate::image::id::{IdPrefix, ImageId};
@@ -19,8 +20,12 @@ use crate::image::reference::{NameReference, Reference};
 use crate::registry::client::Network;
 use crate::registry::credentials::CredentialFiles;
 use crate::registry::options::NetworkOptions;
-use crate::store::{Image, Import, LayerContent, Store};
+use crate::store::{Image, ImageName, Import, LayerContent, Store};
 use crate::trust::{Evidence, Trust};
+
+/// Why a signature is refused that nothing would check.
+const ONLY_ACIS: &str =
+    "only an appc image in a file or on a web server has a signature: give none with this image";
 
 /// When the network is asked for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,6 +62,11 @@ impl Fetcher<'_> {
     /// # Errors
     /// Where there is none, it cannot be imported, or the policy does not accept it.
     pub fn fetch(&self, reference: &Reference) -> Result<Image> {
+        let in_file = matches!(
+            reference,
+            Reference::File(_) | Reference::Url(_) | Reference::Name(_)
+        );
+        ensure!(in_file || self.signature.is_none(), ONLY_ACIS);
         match reference {
             Reference::File(path) => self.file(path),
             Reference::OciDirectory { path, tag } => self.directory(path, tag.as_deref()),
@@ -73,13 +83,16 @@ impl Fetcher<'_> {
     fn by_id(&self, prefix: &IdPrefix) -> Result<Image> {
         let image = self.store.get(prefix)?;
         let pinned = prefix.is_whole(&image.id);
-        self.admit(image, pinned)
+        self.admit(image, None, pinned)
     }
 
     /// An image of the store by its name, or else a file that is called so.
     fn by_name(&self, name: &NameReference) -> Result<Image> {
         if let Some(image) = self.store.find(name)? {
-            return self.admit(image, false);
+            ensure!(self.signature.is_none(), ONLY_ACIS);
+            let fits = |known: &&ImageName| name.fits(&known.name, known.version.as_deref());
+            let asked = image.names.iter().find(fits).map(|name| name.name.clone());
+            return self.admit(image, asked.as_deref(), false);
         }
         let text = name.to_string();
         // It may have been meant as a path.
@@ -92,15 +105,19 @@ impl Fetcher<'_> {
         )
     }
 
-    /// Refuses an image of the store that the policy does not accept.
-    fn admit(&self, image: Image, pinned: bool) -> Result<Image> {
+    /// Refuses an image of the store that the policy does not accept under the name that was
+    /// asked for; under any of its names where none was.
+    fn admit(&self, image: Image, asked: Option<&str>, pinned: bool) -> Result<Image> {
         let ids = ids(&image.id, image.digest);
         let evidence = Evidence {
             ids: &ids,
             pinned,
             signature: image.signature.as_ref(),
         };
-        self.trust.admit(image.name(), &evidence)?;
+        match asked {
+            Some(name) => self.trust.admit(name, &evidence)?,
+            None => self.admit_names(&image.names, &evidence)?,
+        }
         for layer in &image.layers {
             match &layer.content {
                 LayerContent::Image(below) if *below != image.id => self.admit_dependency(below)?,
@@ -108,6 +125,13 @@ impl Fetcher<'_> {
             }
         }
         Ok(image)
+    }
+
+    /// Refuses an image that the policy does not accept under one of these names.
+    fn admit_names(&self, names: &[ImageName], evidence: &Evidence<'_>) -> Result<()> {
+        let names: BTreeSet<_> = names.iter().map(|name| name.name.as_str()).collect();
+        let mut names = names.into_iter();
+        names.try_for_each(|name| self.trust.admit(name, evidence))
     }
 
     /// Refuses an image that another one is laid over, where the policy does not accept it. One
@@ -137,3 +161,7 @@ fn ids(id: &ImageId, digest: Option<Sha256>) -> Vec<ImageId> {
     ids.dedup();
     ids
 }
+
+#[cfg(test)]
+#[path = "fetch/tests.rs"]
+mod tests;

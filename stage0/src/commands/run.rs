@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, kill_process};
@@ -144,10 +144,13 @@ fn note_use(store: &Store, requests: &[AppRequest]) -> Result<()> {
     let now = SystemTime::now();
     requests.iter().try_for_each(|request| {
         let image = &request.image;
-        store.note_use(image, now).with_context(|| {
-            let name = image.name();
-            format!("image {name} was removed from the store just now: try again")
-        })
+        let there = store.find_id(&image.id)?;
+        ensure!(
+            there.is_some_and(|there| there.key == image.key),
+            "image {} was removed from the store just now, or replaced: try again",
+            image.name()
+        );
+        store.note_use(image, now)
     })
 }
 

@@ -13,11 +13,10 @@ use crate::image::archive::compression::{Compression, Decoder};
 use crate::image::archive::pipeline::{self, Algorithm, Source};
 use crate::image::blob::Blob;
 use crate::image::id::ImageId;
-use crate::image::manifest::ImageManifest;
 use crate::image::oci::archive::{self, FileKind};
 use crate::image::oci::{OciImage, layout};
 use crate::image::reference::{RegistryReference, name_of_path};
-use crate::store::{AciFound, Fingerprint, Image, Origin, blob_of_file};
+use crate::store::{AciFound, Fingerprint, Image, ImageName, Origin, blob_of_file};
 use crate::trust::{Evidence, source};
 
 /// How much of an archive tells what is in it, where it is compressed.
@@ -49,6 +48,7 @@ impl Fetcher<'_> {
 
     /// An image in a directory with an OCI layout.
     pub(super) fn directory(&self, path: &Path, tag: Option<&str>) -> Result<Image> {
+        ensure!(self.signature.is_none(), super::ONLY_ACIS);
         let image = layout::open(path, tag)?;
         self.import_oci(&image, &of_path("oci:", path, tag)?)
             .with_context(|| format!("cannot import {}", path.display()))
@@ -84,14 +84,18 @@ impl Fetcher<'_> {
         if signature.is_none()
             && let Some(image) = self.store.known_file(&before, &key)
         {
-            return self.admit(image, false);
+            return self.admit(image, None, false);
         }
         let began = SystemTime::now();
         let image = self
             .import(path, &blob, choice, signature.as_deref())
+            .map_err(|error| self.store.explain(error))
             .with_context(context)?;
         if fingerprint(&blob, path)? == before {
-            self.store.note_file(before, &key, began, &image)?;
+            // It only saves time.
+            if let Err(error) = self.store.note_file(before, &key, began, &image) {
+                log::debug!("{error:#}");
+            }
         }
         Ok(image)
     }
@@ -108,6 +112,10 @@ impl Fetcher<'_> {
             Choice::Oci(_) => FileKind::OciArchive,
             Choice::Docker(_) => FileKind::DockerArchive,
         };
+        ensure!(
+            kind == FileKind::Aci || self.signature.is_none(),
+            super::ONLY_ACIS
+        );
         let fallback = name_of_path(path);
         let image = match (kind, choice) {
             (FileKind::Aci, _) => {
@@ -138,8 +146,12 @@ impl Fetcher<'_> {
         }
         let mut head = self.store.temporary_file()?;
         let mut decoder = Decoder::new(blob.reader())?.take(HEAD);
-        io::copy(&mut decoder, &mut head).context("cannot read the archive")?;
-        archive::looks_like(&blob_of_file(head)?)
+        let length = io::copy(&mut decoder, &mut head).context("cannot read the archive")?;
+        match archive::looks_like(&blob_of_file(head)?) {
+            // Layers come first in it, and what tells comes last.
+            Err(_) if length == HEAD => archive::looks_like(&self.plain(blob)?),
+            told => told,
+        }
     }
 
     /// The archive without its compression: its members are read where they are.
@@ -203,13 +215,13 @@ impl Fetcher<'_> {
 
     /// Imports an OCI image that is not pinned by a digest.
     fn import_oci(&self, image: &OciImage, origin: &Origin) -> Result<Image> {
-        let check = |id: &ImageId, manifest: &ImageManifest| {
+        let check = |id: &ImageId, names: &[ImageName]| {
             let evidence = Evidence {
                 ids: &ids(id, origin.digest),
                 pinned: false,
                 signature: None,
             };
-            self.trust.admit(&manifest.name, &evidence)
+            self.admit_names(names, &evidence)
         };
         self.store
             .import_oci(image, origin, self.import, None, check)

@@ -1,16 +1,18 @@
 //! Images from registries and web servers.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Fetcher, PullPolicy, ids};
 use crate::image::id::ImageId;
-use crate::image::manifest::ImageManifest;
 use crate::image::oci::OciImage;
 use crate::image::oci::platform::Platform;
 use crate::image::reference::{NameReference, RegistryReference};
 use crate::registry::Damaged;
-use crate::registry::url::Fetched;
-use crate::store::{Image, Origin, blob_of_file};
+use crate::registry::resolve::Resolved;
+use crate::registry::session::Registry;
+use crate::registry::url::{Fetched, without_secrets};
+use crate::registry::version::Validators;
+use crate::store::{Downloads, Image, ImageName, Origin, blob_of_file};
 use crate::trust::verify::MAX_SIGNATURE;
 use crate::trust::{Evidence, source};
 
@@ -19,10 +21,13 @@ impl Fetcher<'_> {
     pub(super) fn registry(&self, reference: &RegistryReference) -> Result<Image> {
         let known = self.known_reference(reference)?;
         let pinned = reference.digest.is_some();
+        let name = reference.name();
         match (known, self.pull) {
-            (Some(image), PullPolicy::New | PullPolicy::Never) => self.admit(image, pinned),
+            (Some(image), PullPolicy::New | PullPolicy::Never) => {
+                self.admit(image, Some(&name), pinned)
+            }
             // What is named by its digest cannot change.
-            (Some(image), PullPolicy::Update) if pinned => self.admit(image, true),
+            (Some(image), PullPolicy::Update) if pinned => self.admit(image, Some(&name), true),
             (None, PullPolicy::Never) => bail!(
                 "docker://{reference} is not in the store, and --pull-policy=never keeps it from being fetched"
             ),
@@ -54,70 +59,116 @@ impl Fetcher<'_> {
             digest: Some(resolved.digest),
             ..Origin::default()
         };
-        let check = |id: &ImageId, manifest: &ImageManifest| {
-            let evidence = Evidence {
-                ids: &ids(id, origin.digest),
-                pinned: reference.digest.is_some(),
-                signature: None,
-            };
-            self.trust.admit(&manifest.name, &evidence)
-        };
-        let downloads = self.store.downloads();
         let mut image = OciImage {
             manifest: Some((resolved.found.digest, resolved.found.bytes.clone())),
             config: resolved.config.clone(),
             names: vec![reference.to_name()],
             layers: Vec::new(),
         };
+        // What is refused is refused before megabytes are fetched.
+        let id = self.store.describe(&image)?.0;
+        let evidence = Evidence {
+            ids: &ids(&id, origin.digest),
+            pinned: reference.digest.is_some(),
+            signature: None,
+        };
+        self.trust.admit(&reference.name(), &evidence)?;
+        let downloads = self.store.downloads();
+        // A tree that is there now stays until the image uses it.
+        let hold = self.store.hold()?;
         if !self.store.has_tree_of(&image)? {
-            // What is refused is refused before megabytes are fetched.
-            let (id, manifest) = self.store.describe(&image)?;
-            check(&id, &manifest)?;
-            image = registry
-                .fetch(&resolved, &downloads, self.import.progress)
-                .or_else(|error| match error.is::<Damaged>() {
-                    // No use to go on with what came of it.
-                    true => downloads.discard().and(Err(error)),
-                    false => Err(error),
-                })?;
+            drop(hold);
+            image = self.fetch_layers(&registry, &resolved, &downloads)?;
         }
-        let imported = self
-            .store
-            .import_oci(&image, &origin, self.import, Some(&downloads), check);
+        let admitted = |_: &ImageId, _: &[ImageName]| Ok(());
+        let imported =
+            self.store
+                .import_oci(&image, &origin, self.import, Some(&downloads), admitted);
         downloads.discard().and(imported)
+    }
+
+    /// Downloads what the store does not have of an image's layers.
+    fn fetch_layers(
+        &self,
+        registry: &Registry<'_>,
+        resolved: &Resolved,
+        downloads: &Downloads<'_>,
+    ) -> Result<OciImage> {
+        let layers = resolved.found.manifest.layers.iter();
+        let size = layers.fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        let most = self.import.limits.expanded_bytes;
+        ensure!(
+            size <= most,
+            "its layers have {size} bytes; at most {most} are fetched (--max-image-size)"
+        );
+        registry
+            .fetch(resolved, downloads, self.import.progress)
+            .or_else(|error| match error.is::<Damaged>() {
+                // No use to go on with what came of it.
+                true => downloads.discard().and(Err(error)),
+                false => Err(self.store.explain(error)),
+            })
     }
 
     /// The appc image in a file on a web server.
     pub(super) fn url(&self, url: &str) -> Result<Image> {
-        let known = self.store.find_origin(url)?;
+        let shown = without_secrets(url)?;
+        // Whoever gives a signature wants it to be checked over the file.
+        let known = match &self.signature {
+            Some(_) => None,
+            None => self.store.find_origin(url)?,
+        };
         match (known, self.pull) {
-            (Some(image), PullPolicy::New | PullPolicy::Never) => self.admit(image, false),
+            (Some(image), PullPolicy::New | PullPolicy::Never) => self.admit(image, None, false),
             (None, PullPolicy::Never) => bail!(
-                "{url} is not in the store, and --pull-policy=never keeps it from being fetched"
+                "{shown} is not in the store, and --pull-policy=never keeps it from being fetched"
             ),
-            (known, _) => self.download(url, known),
+            _ => self
+                .download(url)
+                .map_err(|error| self.store.explain(error))
+                .with_context(|| format!("cannot import {shown}")),
         }
     }
 
-    fn download(&self, url: &str, known: Option<Image>) -> Result<Image> {
+    fn download(&self, url: &str) -> Result<Image> {
         let network = self.network()?;
         let download = self.store.download(url)?;
-        let validators = known.as_ref().and_then(|image| image.validators.as_ref());
-        let limit = self.import.limits.expanded_bytes;
-        let progress = self.import.progress;
-        let fetched = network.fetch_url(url, validators, &download.files, limit, progress)?;
-        let file = match (fetched, known) {
-            (Fetched::File(file), _) => file,
-            (Fetched::Unchanged, Some(image)) => return self.admit(image, false),
-            (Fetched::Unchanged, None) => {
-                bail!("{url}: the server says that nothing has changed since nothing was there")
+        // Only now, as another process may have brought it meanwhile.
+        let known = match &self.signature {
+            Some(_) => None,
+            None => self.store.find_origin(url)?,
+        };
+        let validators = known.as_ref().and_then(|image| image.validators.clone());
+        let get = |validators: Option<&Validators>| {
+            let limit = self.import.limits.expanded_bytes;
+            network.fetch_url(
+                url,
+                validators,
+                &download.files,
+                limit,
+                self.import.progress,
+            )
+        };
+        let mut fetched = get(validators.as_ref())?;
+        if let (Fetched::Unchanged, Some(image)) = (&fetched, known) {
+            match self.admit(image, None, false) {
+                Ok(image) => return Ok(image),
+                // A signature may have been put beside it since.
+                Err(error) => log::debug!("fetched again: {error:#}"),
             }
+            fetched = get(None)?;
+        }
+        let Fetched::File(file) = fetched else {
+            bail!("the server says that nothing has changed since nothing was there");
         };
         let signature = match &self.signature {
-            Some(path) => source::read(path)?,
+            Some(path) => Some(
+                source::read(path)?
+                    .with_context(|| format!("there is no signature {}", path.display()))?,
+            ),
             None => network
                 .fetch_small(&source::url(url), MAX_SIGNATURE)
-                .with_context(|| format!("cannot fetch the signature of {url}"))?,
+                .context("cannot fetch its signature")?,
         };
         let origin = Origin {
             text: url.to_owned(),
@@ -125,9 +176,7 @@ impl Fetcher<'_> {
             ..Origin::default()
         };
         let copy = download.files.file.try_clone()?;
-        let image = self
-            .import_aci(&blob_of_file(copy)?, origin, signature.as_deref())
-            .with_context(|| format!("cannot import {url}"));
+        let image = self.import_aci(&blob_of_file(copy)?, origin, signature.as_deref());
         // Whole and of no further use, also where it was refused.
         download.remove()?;
         image

@@ -62,7 +62,7 @@ impl Registry<'_> {
             download
                 .run(self)
                 .await
-                .map_err(Failure::into_error)
+                .map_err(|failure| failure.error)
                 .with_context(context)?;
             bar.finish();
             Ok::<_, anyhow::Error>((digest, sink.complete(download.partial)?))
@@ -202,7 +202,15 @@ impl<'b> Download<'b> {
                     registry.reference.registry
                 )));
             }
-            _ => return Err(registry.refusal("the layer", answer).await),
+            status => {
+                let gone = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+                let failure = registry.refusal("the layer", answer).await;
+                return Err(match gone {
+                    // The rest of such an image is of no use.
+                    true => Failure::damaged(format!("{:#}", failure.error)),
+                    false => failure,
+                });
+            }
         }
         let host = host_of(answer.url());
         if let Some(announced) = whole_size(&answer).filter(|announced| *announced != self.size) {

@@ -55,17 +55,6 @@ impl Failure {
         Self::never(Damaged(text).into())
     }
 
-    /// The error, marked as [`Damaged`] where it is the server's and will not pass.
-    pub(super) fn into_error(self) -> anyhow::Error {
-        let own = |cause: &(dyn std::error::Error + 'static)| cause.is::<std::io::Error>();
-        match self.kind {
-            Kind::Final if !self.error.chain().any(own) => {
-                Damaged(format!("{:#}", self.error)).into()
-            }
-            _ => self.error,
-        }
-    }
-
     /// A failure that will not pass.
     pub(super) fn never(error: anyhow::Error) -> Self {
         let kind = Kind::Final;

@@ -51,6 +51,15 @@ pub struct FetchedFile {
     pub url: String,
 }
 
+/// An address without what may be secret in it: user, password, query.
+///
+/// # Errors
+/// Where it is none.
+pub fn without_secrets(url: &str) -> Result<String> {
+    let url = Url::parse(url).context("it is no address of a file")?;
+    Ok(shown(&url))
+}
+
 impl Network {
     /// Downloads the file at `url` into `partial`, from where it stopped if the server still has
     /// the same version. Nothing is downloaded where that is the one that `known` tells of.

@@ -38,9 +38,19 @@ pub fn ensure(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd> 
         Err(Errno::EXIST) => {
             let fd = open(parent, name)?;
             check_owner(&fd, OsStr::new(name))?;
+            widen(&fd, mode).with_context(|| format!("cannot set the mode of {name:?}"))?;
             Ok(fd)
         }
         Err(error) => Err(error).with_context(|| format!("cannot create {name:?}")),
+    }
+}
+
+/// Adds what is missing of a mode: who made the directory may have been killed before.
+fn widen(fd: &OwnedFd, mode: u32) -> Result<(), Errno> {
+    let there = rustix::fs::fstat(fd)?.st_mode & 0o7777;
+    match there & mode == mode {
+        true => Ok(()),
+        false => rustix::fs::fchmod(fd, Mode::from_raw_mode(there | mode)),
     }
 }
 
@@ -104,11 +114,20 @@ pub fn read(parent: BorrowedFd<'_>, name: &str, limit: u64) -> Result<Option<Vec
 
 /// Writes a file, a new one or over an old one, with mode 0644.
 pub fn write(parent: BorrowedFd<'_>, name: &str, content: &[u8]) -> Result<()> {
+    write_with(parent, name, content, 0o644)
+}
+
+/// As [`write`], for its owner alone to read.
+pub fn write_private(parent: BorrowedFd<'_>, name: &str, content: &[u8]) -> Result<()> {
+    write_with(parent, name, content, 0o600)
+}
+
+fn write_with(parent: BorrowedFd<'_>, name: &str, content: &[u8], mode: u32) -> Result<()> {
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let write = || -> Result<()> {
         let fd = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o644))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
         File::from(fd).write_all(content)?;
         Ok(())
     };
@@ -120,11 +139,11 @@ pub fn required(parent: BorrowedFd<'_>, name: &str, limit: u64) -> Result<Vec<u8
     read(parent, name, limit)?.with_context(|| format!("the file {name:?} is missing"))
 }
 
-/// Puts a file in the place of an older one, in one step and for good. One process at a time may
+/// Puts a private file in the place of an older one, in one step and for good. One process at a time may
 /// do so in a directory.
 pub fn replace(parent: BorrowedFd<'_>, name: &str, content: &[u8]) -> Result<()> {
     let new = format!(".{name}.new");
-    write(parent, &new, content)?;
+    write_private(parent, &new, content)?;
     let replace = || -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::fsync(rustix::fs::openat(parent, &*new, flags, Mode::empty())?)?;

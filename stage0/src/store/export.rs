@@ -203,6 +203,7 @@ fn ref_name(name: &ImageName) -> Option<String> {
     }
 }
 
+/// A name with its tag.
 fn tagged(name: &ImageName) -> String {
     let version = name.version.as_deref().unwrap_or("latest");
     format!("{}:{version}", name.name)

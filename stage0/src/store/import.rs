@@ -9,14 +9,14 @@ use rustix::io::Errno;
 
 use super::build::{Copies, Import, TreeBuilder, warn};
 use super::dependencies::Below;
-use super::record::{Documents, ImageName, Record, nanoseconds};
+use super::record::{Documents, ImageName, MAX_NAMES, Record, nanoseconds};
 use super::staging::Staging;
 use super::tree::{LayerContent, LayerRecord, ROOTFS, TreeKey};
 use super::{Downloads, Image, Store, blobs, directory, lock, staging};
 use crate::image::blob::{Blob, Sha256};
 use crate::image::id::ImageId;
 use crate::image::manifest::ImageManifest;
-use crate::image::oci::{Layer, OciImage, config};
+use crate::image::oci::{Layer, OciImage, config, document};
 use crate::registry::version::Validators;
 use crate::trust::verify::Signature;
 
@@ -141,10 +141,10 @@ impl Store {
         origin: &Origin,
         import: Import<'_>,
         downloads: Option<&Downloads<'_>>,
-        check: impl FnOnce(&ImageId, &ImageManifest) -> Result<()>,
+        check: impl FnOnce(&ImageId, &[ImageName]) -> Result<()>,
     ) -> Result<Image> {
         let (id, manifest) = self.describe(image)?;
-        check(&id, &manifest)?;
+        check(&id, &names(image))?;
         let key = key_of(image)?;
         let digest = image.manifest.as_ref().map(|(digest, _)| *digest);
         let new = New {
@@ -187,6 +187,11 @@ impl Store {
             Some((digest, _)) => *digest,
             None => Sha256::of(&image.config),
         };
+        // A document that could be read as a manifest, too, would have that one's ID.
+        ensure!(
+            image.manifest.is_some() || document::parse(&image.config).is_err(),
+            "its configuration is a manifest as well: it is made to mislead"
+        );
         let names = names(image);
         let name = names.first().context("the image has no name")?;
         Ok((ImageId::of_oci(&digest), documents(image).parse(name)?))
@@ -267,7 +272,7 @@ impl Store {
     pub(super) fn blob(&self, digest: &Sha256) -> Result<Blob> {
         blobs::find(self.blobs.as_fd(), digest)?.with_context(|| {
             format!(
-                "the archive {} is missing from the store; import the image again",
+                "the archive {} is missing from the store; remove the images with it (skim image rm) and import them again",
                 blobs::file_name(digest)
             )
         })
@@ -326,6 +331,10 @@ impl Store {
             "the store holds another image in its place, {}",
             record.id
         );
+        ensure!(
+            !record.id.is_oci() || record.tree == new.tree,
+            "the store holds other layers under its ID"
+        );
         record.renew(new);
         record.replace(dir.as_fd())
     }
@@ -345,7 +354,7 @@ impl Store {
     }
 
     /// Says what to do when the disk is full.
-    pub(super) fn explain(&self, error: Error) -> Error {
+    pub fn explain(&self, error: Error) -> Error {
         let full = error
             .chain()
             .filter_map(errno)
@@ -392,7 +401,7 @@ fn documents(image: &OciImage) -> Documents {
 }
 
 fn names(image: &OciImage) -> Vec<ImageName> {
-    let names = image.names.iter().map(|name| ImageName {
+    let names = image.names.iter().take(MAX_NAMES).map(|name| ImageName {
         name: name.name.clone(),
         version: name.tag.clone(),
     });

@@ -31,8 +31,9 @@ impl Download<'_> {
     /// # Errors
     /// Where the file system fails.
     pub fn remove(self) -> Result<()> {
-        remove(self.partial, &self.name)?;
-        remove(self.partial, &note_of(&self.name))
+        let PartialUrl { file, note } = &self.files;
+        remove_own(self.partial, &self.name, file)?;
+        remove_own(self.partial, &note_of(&self.name), note)
     }
 }
 
@@ -72,7 +73,8 @@ impl Store {
 /// Dropped, they stay to be resumed, but for those of which nothing has come.
 pub struct Downloads<'a> {
     store: &'a Store,
-    claimed: RefCell<Vec<Sha256>>,
+    /// With a descriptor that keeps the lock.
+    claimed: RefCell<Vec<(Sha256, File)>>,
 }
 
 impl Store {
@@ -88,12 +90,15 @@ impl Store {
 impl Downloads<'_> {
     /// Whether the layer is among them.
     pub(super) fn has(&self, digest: &Sha256) -> bool {
-        self.claimed.borrow().contains(digest)
+        self.claimed
+            .borrow()
+            .iter()
+            .any(|(claimed, _)| claimed == digest)
     }
 
     /// Moves them to where archives are kept.
     pub(super) fn publish(&self) -> Result<()> {
-        for digest in &*self.claimed.borrow() {
+        for (digest, _) in &*self.claimed.borrow() {
             let name = blobs::file_name(digest);
             let (partial, blobs) = (self.store.partial.as_fd(), self.store.blobs.as_fd());
             blobs::publish(partial, &name, blobs, digest)?;
@@ -107,18 +112,19 @@ impl Downloads<'_> {
     /// Where the file system fails.
     pub fn discard(&self) -> Result<()> {
         let mut claimed = self.claimed.borrow_mut();
+        let partial = self.store.partial.as_fd();
         let mut claimed = claimed.drain(..);
         claimed
-            .try_for_each(|digest| remove(self.store.partial.as_fd(), &blobs::file_name(&digest)))
+            .try_for_each(|(digest, file)| remove_own(partial, &blobs::file_name(&digest), &file))
     }
 }
 
 impl Drop for Downloads<'_> {
     fn drop(&mut self) {
         let partial = self.store.partial.as_fd();
-        for digest in &*self.claimed.borrow() {
+        for (digest, file) in &*self.claimed.borrow() {
             let name = blobs::file_name(digest);
-            if let Err(error) = remove_empty(partial, &name) {
+            if let Err(error) = remove_empty(partial, &name, file) {
                 log::warn!("{error:#}");
             }
         }
@@ -139,7 +145,8 @@ impl BlobSink for Downloads<'_> {
             remove(partial, &name)?;
             return Ok(Claim::Whole(blob));
         }
-        self.claimed.borrow_mut().push(*digest);
+        let lock = file.try_clone().context("cannot copy a descriptor")?;
+        self.claimed.borrow_mut().push((*digest, lock));
         Ok(Claim::Partial(PartialBlob {
             digest: *digest,
             file,
@@ -154,8 +161,9 @@ impl BlobSink for Downloads<'_> {
 
 impl Drop for Download<'_> {
     fn drop(&mut self) {
-        for name in [&self.name, &note_of(&self.name)] {
-            if let Err(error) = remove_empty(self.partial, name) {
+        let PartialUrl { file, note } = &self.files;
+        for (name, file) in [(&self.name, file), (&note_of(&self.name), note)] {
+            if let Err(error) = remove_empty(self.partial, name, file) {
                 log::warn!("{error:#}");
             }
         }
@@ -192,12 +200,22 @@ fn remove(partial: BorrowedFd<'_>, name: &str) -> Result<()> {
     }
 }
 
-/// Removes a download of which nothing has come.
-fn remove_empty(partial: BorrowedFd<'_>, name: &str) -> Result<()> {
+/// Removes a download that is locked by `file`, if that is still what has the name.
+fn remove_own(partial: BorrowedFd<'_>, name: &str, file: &File) -> Result<()> {
+    let context = || format!("cannot look at the download {name:?}");
+    let own = rustix::fs::fstat(file).with_context(context)?;
     match rustix::fs::statat(partial, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if stat.st_size == 0 => remove(partial, name),
+        Ok(there) if there.st_ino == own.st_ino => remove(partial, name),
         Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot look at the download {name:?}")),
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// Removes such a download if nothing has come of it.
+fn remove_empty(partial: BorrowedFd<'_>, name: &str, file: &File) -> Result<()> {
+    match file.metadata()?.len() {
+        0 => remove_own(partial, name, file),
+        _ => Ok(()),
     }
 }
 

@@ -29,7 +29,7 @@ const USED: &str = "used";
 /// Most bytes of a record: it holds an ID, names and paths.
 const MAX_RECORD: u64 = 1 << 20;
 /// Most names of an image that are kept, the newest.
-const MAX_NAMES: usize = 100;
+pub const MAX_NAMES: usize = 100;
 
 /// The file `image`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +123,17 @@ impl Record {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        directory::write(dir, RECORD, &serde_json::to_vec_pretty(self)?)
+        directory::write_private(dir, RECORD, &self.to_json()?)
+    }
+
+    /// The record as it is written: what cannot be read again is not.
+    fn to_json(&self) -> Result<Vec<u8>> {
+        let json = serde_json::to_vec_pretty(self)?;
+        ensure!(
+            json.len() as u64 <= MAX_RECORD,
+            "what is to be kept of the image has more than {MAX_RECORD} bytes"
+        );
+        Ok(json)
     }
 
     /// Writes the record in the place of an older one.
@@ -131,7 +141,7 @@ impl Record {
     /// # Errors
     /// Where it cannot be written.
     pub fn replace(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        directory::replace(dir, RECORD, &serde_json::to_vec_pretty(self)?)
+        directory::replace(dir, RECORD, &self.to_json()?)
     }
 
     /// Reads the record in the directory `name`.

@@ -122,7 +122,13 @@ impl TreeRecord {
     /// Where a file cannot be written.
     pub fn write(&self, dir: BorrowedFd<'_>, relocations: &Report) -> Result<()> {
         directory::write(dir, RELOCATIONS, &serde_json::to_vec(relocations)?)?;
-        directory::write(dir, RECORD, &serde_json::to_vec_pretty(self)?)
+        let json = serde_json::to_vec_pretty(self)?;
+        // What cannot be read again is not written.
+        ensure!(
+            json.len() as u64 <= MAX_RECORD,
+            "what is to be kept of its layers has more than {MAX_RECORD} bytes"
+        );
+        directory::write(dir, RECORD, &json)
     }
 
     /// Reads the record of the tree `key`, which stands at `path`.
