@@ -347,6 +347,12 @@ impl Store {
         })
     }
 
+    /// Reads the record alone of the image in the directory `name`.
+    fn read_record(&self, name: &str) -> Result<Record> {
+        let dir = directory::open(self.images.as_fd(), name)?;
+        Record::read(dir.as_fd(), name)
+    }
+
     fn read_image(&self, name: &str) -> Result<Image> {
         let dir = directory::open(self.images.as_fd(), name)?;
         let record = Record::read(dir.as_fd(), name)?;
@@ -374,8 +380,12 @@ impl Store {
 
     /// Reads the record of a tree.
     fn load_tree(&self, key: &TreeKey) -> Result<TreeRecord> {
-        TreeRecord::read(self.trees.as_fd(), key, &self.tree_path(key))
-            .with_context(|| format!("cannot read the tree {}", key.as_str()))
+        TreeRecord::read(self.trees.as_fd(), key, &self.tree_path(key)).with_context(|| {
+            format!(
+                "cannot use the tree {} (skim image rm takes it away with its image)",
+                key.as_str()
+            )
+        })
     }
 
     /// The path of a tree.

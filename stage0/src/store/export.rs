@@ -163,7 +163,7 @@ impl Store {
             .with_context(|| format!("cannot read the archive {} of the store", layer.blob))?;
         ensure!(
             is_whole(&measured, layer),
-            "the archive {} of the store is damaged; import the image again",
+            "the archive {} of the store is damaged; remove the image (skim image rm) and import it again",
             layer.blob
         );
         Ok(())
@@ -243,7 +243,7 @@ impl<'a> Archive<'a> {
         self.member(name, blob.size, &mut content)?;
         ensure!(
             Sha256::new(content.hash.finalize().into()) == *digest,
-            "the archive {digest} of the store is damaged; import the image again"
+            "the archive {digest} of the store is damaged; remove the image (skim image rm) and import it again"
         );
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::Image;
+use super::record::Record;
 use super::tree::{LayerRecord, TreeKey};
 use crate::image::blob::Sha256;
 use crate::image::oci::document::{self, Document};
@@ -17,6 +18,8 @@ pub struct Contents {
     pub images: Vec<StoredImage>,
     /// The directories of images that cannot be read: what they need is not known.
     pub damaged: Vec<String>,
+    /// Those of them of which it is not even known what they need.
+    pub unknown: Vec<String>,
     /// Its trees.
     pub trees: Vec<StoredTree>,
     /// Its archives.
@@ -85,6 +88,16 @@ pub enum Scope {
 }
 
 impl StoredImage {
+    /// An image of which only the record can be read.
+    pub fn damaged(record: &Record) -> Self {
+        Self {
+            directory: record.id.directory().to_owned(),
+            tree: record.tree.clone(),
+            blobs: Vec::new(),
+            needed: record.imported(),
+        }
+    }
+
     /// What counts of an image.
     pub fn of(image: &Image) -> Self {
         let used = image.last_used.into_iter();
@@ -130,7 +143,7 @@ impl Contents {
             images: going.to_vec(),
             ..Garbage::default()
         };
-        if !uses.unknown().is_empty() || !self.damaged.iter().all(goes) {
+        if !uses.unknown().is_empty() || !self.unknown.iter().all(goes) {
             return garbage;
         }
         let (gone, kept): (Vec<_>, Vec<_>) =

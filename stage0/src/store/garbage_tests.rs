@@ -50,6 +50,7 @@ fn contents() -> Contents {
             image("three", 2, &["base", "b.zst"], 3),
         ],
         damaged: Vec::new(),
+        unknown: Vec::new(),
         trees: vec![tree(1, &["base", "a"]), tree(2, &["base", "b"])],
         blobs: ["base", "a", "b", "b.zst"]
             .map(|name| StoredBlob {
@@ -125,7 +126,7 @@ fn what_is_not_known_to_be_idle_stays() {
     let all = Scope::All { until: at(9) };
     let none = (Vec::new(), Vec::new());
     let mut damaged = contents();
-    damaged.damaged = going(&["four"]);
+    damaged.unknown = going(&["four"]);
     assert_eq!(gone(&damaged, &["one"], all), none);
     // The damaged image itself may go, and then nothing is in doubt any more.
     assert_eq!(gone(&damaged, &["four"], all), none);

@@ -260,7 +260,7 @@ impl Store {
                 let (_, found) = builder.add_aci(&blob, &layer.whitelists, None)?;
                 ensure!(
                     found == *id,
-                    "the archive {} of the store is damaged; remove the image and import it again",
+                    "the archive {} of the store is damaged; remove the image (skim image rm) and import it again",
                     blobs::file_name(&layer.blob)
                 );
             }

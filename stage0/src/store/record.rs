@@ -151,7 +151,7 @@ impl Record {
     pub fn read(dir: BorrowedFd<'_>, name: &str) -> Result<Self> {
         let record: Self = serde_json::from_slice(&directory::required(dir, RECORD, MAX_RECORD)?)
             .context(
-            "its record is damaged; remove the directory and import the image again",
+            "its record is damaged; remove the image (skim image rm) and import it again",
         )?;
         ensure!(
             record.id.directory() == name,

@@ -4,13 +4,14 @@
 //! which takes no time; what was moved aside is deleted when the store is free again. Whoever is
 //! killed meanwhile leaves it to the next import, as what an import leaves.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
+use stage1_skim::remove::remove_tree;
 
 use super::garbage::{Contents, Garbage, StoredBlob, StoredImage, StoredTree};
 use super::staging::Staging;
@@ -22,6 +23,8 @@ pub struct Removal<'a> {
     store: &'a Store,
     /// Both are there until the removal ends.
     staging: Option<Staging<'a>>,
+    /// What was moved to `tmp` itself, where there is no room for a directory.
+    loose: Vec<String>,
     hold: Option<Hold>,
 }
 
@@ -32,11 +35,16 @@ impl Store {
     /// Where the store cannot be locked.
     pub fn removal(&self) -> Result<Removal<'_>> {
         // First, as it may take a while to sweep up what others left.
-        let staging = Staging::new(self.tmp.as_fd())?;
+        let staging = match Staging::new(self.tmp.as_fd()) {
+            // On a full disk, things can still be moved to a directory that is there.
+            Err(error) if is_full(&error) => None,
+            staging => Some(staging?),
+        };
         let hold = lock::exclude(self.images.as_fd())?;
         Ok(Removal {
             store: self,
-            staging: Some(staging),
+            staging,
+            loose: Vec::new(),
             hold: Some(hold),
         })
     }
@@ -52,6 +60,10 @@ impl Store {
                 Ok(image) => contents.images.push(StoredImage::of(&image)),
                 Err(error) => {
                     log::warn!("{error:#}");
+                    match self.read_record(&name) {
+                        Ok(record) => contents.images.push(StoredImage::damaged(&record)),
+                        Err(_) => contents.unknown.push(name.clone()),
+                    }
                     contents.damaged.push(name);
                 }
             }
@@ -123,6 +135,9 @@ impl Removal<'_> {
     /// Sets the store free, then deletes what was moved aside.
     fn end(&mut self) -> Result<()> {
         drop(self.hold.take());
+        let tmp = self.store.tmp.as_fd();
+        let mut loose = self.loose.drain(..);
+        loose.try_for_each(|name| remove_tree(tmp, name.as_ref()))?;
         self.staging.take().map_or(Ok(()), Staging::discard)
     }
 
@@ -145,17 +160,36 @@ impl Removal<'_> {
     }
 
     /// What names something goes before what it names: an image that is there is whole.
-    fn set_aside(&self, garbage: &Garbage) -> Result<()> {
+    fn set_aside(&mut self, garbage: &Garbage) -> Result<()> {
         let store = self.store;
-        let staging = self.staging.as_ref().context("the removal has ended")?;
         for name in &garbage.images {
-            move_aside(staging, &store.images, name, "image")?;
+            self.move_aside(store.images.as_fd(), name, "image")?;
         }
         for key in &garbage.trees {
-            move_aside(staging, &store.trees, key.as_str(), "tree")?;
+            self.move_aside(store.trees.as_fd(), key.as_str(), "tree")?;
         }
         for digest in &garbage.blobs {
-            move_aside(staging, &store.blobs, &blobs::file_name(digest), "archive")?;
+            self.move_aside(store.blobs.as_fd(), &blobs::file_name(digest), "archive")?;
+        }
+        Ok(())
+    }
+
+    fn move_aside(&mut self, dir: BorrowedFd<'_>, name: &str, kind: &str) -> Result<()> {
+        let mut aside = format!("{kind}-{name}");
+        let to = match &self.staging {
+            Some(staging) => staging.dir(),
+            None => {
+                // Whatever else is there: it has a name of its own.
+                aside = format!("{}-{aside}", std::process::id());
+                self.store.tmp.as_fd()
+            }
+        };
+        match rustix::fs::renameat(dir, name, to, &*aside) {
+            Ok(()) if self.staging.is_none() => self.loose.push(aside),
+            Ok(()) | Err(Errno::NOENT) => (),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot move the {kind} {name} aside"));
+            }
         }
         Ok(())
     }
@@ -170,10 +204,11 @@ impl Drop for Removal<'_> {
     }
 }
 
-fn move_aside(staging: &Staging<'_>, dir: impl AsFd, name: &str, kind: &str) -> Result<()> {
-    let aside = format!("{kind}-{name}");
-    match rustix::fs::renameat(dir, name, staging.dir(), &*aside) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot move the {kind} {name} aside")),
-    }
+/// Whether the file system has no room.
+fn is_full(error: &anyhow::Error) -> bool {
+    let errno = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().copied();
+    error
+        .chain()
+        .filter_map(errno)
+        .any(|errno: Errno| [Errno::NOSPC, Errno::DQUOT].contains(&errno))
 }

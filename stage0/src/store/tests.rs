@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
+use super::garbage::Scope;
 use super::index::Fingerprint;
 use super::*;
 use crate::config::Directories;
@@ -14,6 +15,7 @@ use crate::fetch::{Fetcher, PullPolicy};
 use crate::image::limits::Limits;
 use crate::image::reference::Reference;
 use crate::image::testing::{Archive, manifest, message};
+use crate::pod::uses::Uses;
 use crate::progress::Silent;
 use crate::registry::credentials::{CredentialEnvironment, CredentialFiles};
 use crate::registry::options::NetworkOptions;
@@ -384,7 +386,7 @@ fn store_that_was_moved_says_so() {
     assert!(text.contains("was made to run from"), "{text}");
     let file = Reference::File(lab.path("a.aci"));
     let text = message(fetch(&store, &file));
-    assert!(text.contains("import the image again"), "{text}");
+    assert!(text.contains("import it again"), "{text}");
     assert!(store.list().unwrap().is_empty());
 }
 
@@ -406,4 +408,51 @@ fn full_disk_is_told_and_nothing_is_left() {
     let (text, in_tmp, in_blobs) = result.unwrap();
     assert!(text.contains("is full: free some space"), "{text}");
     assert_eq!((in_tmp, in_blobs), (0, 0));
+}
+
+/// Takes an image away.
+fn remove(store: &Store, name: &str) -> Result<()> {
+    let removal = store.removal()?;
+    let contents = store.contents()?;
+    let garbage = contents.garbage(&Uses::default(), &[name.to_owned()], Scope::OfTheirs);
+    removal.remove(&garbage)
+}
+
+#[test]
+fn a_damaged_tree_goes_with_its_image_and_is_imported_anew() {
+    let lab = Lab::new();
+    let path = lab.image("a.aci", "a", "1", b"x");
+    let image = lab.fetch(&path).unwrap();
+    fs::remove_dir_all(&image.tree).unwrap();
+    assert_eq!(
+        lab.store.contents().unwrap().damaged,
+        [image.id.directory()]
+    );
+    let text = message(lab.fetch(&path));
+    assert!(text.contains("skim image rm"), "{text}");
+    remove(&lab.store, image.id.directory()).unwrap();
+    assert_eq!((lab.list("trees").len(), lab.list("tmp").len()), (0, 0));
+    assert_eq!(lab.fetch(&path).unwrap().id, image.id);
+}
+
+/// Needs root, as imports do.
+#[test]
+fn images_go_from_a_disk_without_room() {
+    let lab = Lab::new();
+    let small = lab.path("small");
+    fs::create_dir(&small).unwrap();
+    let options = c"size=1m,nr_inodes=64,mode=0755";
+    mount("none", &small, "tmpfs", MountFlags::empty(), options).expect("imports need root");
+    let result = Store::open(&small.join("skim")).and_then(|store| {
+        let file = lab.image("a.aci", "a", "1", b"x");
+        let image = fetch(&store, &Reference::File(file))?;
+        let full = (0..64).any(|number| fs::write(small.join(number.to_string()), "").is_err());
+        assert!(full);
+        remove(&store, image.id.directory())?;
+        let names = |dir: BorrowedFd<'_>| directory::names(dir).map(|names| names.len());
+        let left = [&store.tmp, &store.trees, &store.blobs].map(|dir| names(dir.as_fd()));
+        Ok(left.map(Result::unwrap))
+    });
+    unmount(&small, UnmountFlags::DETACH).unwrap();
+    assert_eq!(result.unwrap(), [0; 3]);
 }

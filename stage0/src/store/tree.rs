@@ -139,12 +139,12 @@ impl TreeRecord {
         let dir = directory::open(trees, key.as_str())?;
         let json = directory::required(dir.as_fd(), RECORD, MAX_RECORD)?;
         let record: Self = serde_json::from_slice(&json).context(
-            "the tree's record is damaged; remove the directory and import the image again",
+            "the tree's record is damaged; remove the image (skim image rm) and import it again",
         )?;
         directory::open(dir.as_fd(), ROOTFS)?;
         ensure!(
             record.path == path,
-            "it was made to run from {}, but stands at {}; move the store back, or remove the directory and import the image again",
+            "it was made to run from {}, but stands at {}; move the store back, or remove the image (skim image rm) and import it again",
             record.path.display(),
             path.display()
         );

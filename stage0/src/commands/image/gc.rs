@@ -50,7 +50,7 @@ pub fn run(host: &Host, store: &Store, arguments: &GcArguments) -> Result<u8> {
     let contents = store.contents()?;
     let going = contents.expired(&uses, grace, now);
     let garbage = contents.garbage(&uses, &going, Scope::All { until });
-    if !contents.damaged.is_empty() || !uses.unknown().is_empty() {
+    if !contents.unknown.is_empty() || !uses.unknown().is_empty() {
         log::warn!(
             "what the images or pods that cannot be read may need is kept; remove them by their ID (skim image rm, skim rm)"
         );
