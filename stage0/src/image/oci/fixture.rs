@@ -2,15 +2,14 @@
 //! an archive, and to be damaged.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::platform::Platform;
 use crate::image::blob::{Blob, Sha256};
 use crate::image::testing::Archive;
+pub use crate::image::testing::blob;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -41,17 +40,6 @@ pub fn config(layers: &[&[u8]]) -> Value {
 /// Where a layout has the bytes with this content.
 pub fn blob_path(content: &[u8]) -> String {
     super::layout::blob_path(&Sha256::of(content))
-}
-
-/// A blob with this content, in a file of its own.
-pub fn blob(content: &[u8]) -> Blob {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    Blob {
-        file: Arc::new(file),
-        offset: 0,
-        size: content.len() as u64,
-    }
 }
 
 /// The files of a layout, by their paths.
