@@ -21,7 +21,7 @@ use crate::registry::client::Network;
 use crate::registry::credentials::CredentialFiles;
 use crate::registry::options::NetworkOptions;
 use crate::store::{Image, ImageName, Import, LayerContent, Store};
-use crate::trust::{Evidence, Trust};
+use crate::trust::{Evidence, Trust, source};
 
 /// Why a signature is refused that nothing would check.
 const ONLY_ACIS: &str =
@@ -67,6 +67,11 @@ impl Fetcher<'_> {
             Reference::File(_) | Reference::Url(_) | Reference::Name(_)
         );
         ensure!(in_file || self.signature.is_none(), ONLY_ACIS);
+        self.find(reference)
+            .map_err(|error| self.store.explain(error))
+    }
+
+    fn find(&self, reference: &Reference) -> Result<Image> {
         match reference {
             Reference::File(path) => self.file(path),
             Reference::OciDirectory { path, tag } => self.directory(path, tag.as_deref()),
@@ -149,6 +154,17 @@ impl Fetcher<'_> {
         admitted.with_context(|| format!("its dependency {}", image.name()))
     }
 
+    /// The signature that the user gave, or else what `find` finds.
+    fn signature(&self, find: impl FnOnce() -> Result<Option<Vec<u8>>>) -> Result<Option<Vec<u8>>> {
+        let Some(path) = &self.signature else {
+            return find();
+        };
+        let signature = source::read(path)?;
+        signature
+            .with_context(|| format!("there is no signature {}", path.display()))
+            .map(Some)
+    }
+
     fn network(&self) -> Result<Network> {
         Network::new(self.network.clone()).context("cannot use the network")
     }
@@ -162,6 +178,8 @@ fn ids(id: &ImageId, digest: Option<Sha256>) -> Vec<ImageId> {
     ids
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 #[path = "fetch/tests.rs"]
 mod tests;

@@ -73,13 +73,7 @@ impl Fetcher<'_> {
         let context = || format!("cannot import {}", path.display());
         let blob = open(path)?;
         let before = fingerprint(&blob, path)?;
-        let signature = match &self.signature {
-            Some(file) => Some(
-                source::read(file)?
-                    .with_context(|| format!("there is no signature {}", file.display()))?,
-            ),
-            None => source::read(&source::path(path))?,
-        };
+        let signature = self.signature(|| source::read(&source::path(path)))?;
         let key = choice.to_string();
         if signature.is_none()
             && let Some(image) = self.store.known_file(&before, &key)
@@ -89,7 +83,6 @@ impl Fetcher<'_> {
         let began = SystemTime::now();
         let image = self
             .import(path, &blob, choice, signature.as_deref())
-            .map_err(|error| self.store.explain(error))
             .with_context(context)?;
         if fingerprint(&blob, path)? == before {
             // It only saves time.
@@ -107,30 +100,24 @@ impl Fetcher<'_> {
         choice: &Choice<'_>,
         signature: Option<&[u8]>,
     ) -> Result<Image> {
-        let kind = match choice {
-            Choice::Any => self.kind(blob)?,
-            Choice::Oci(_) => FileKind::OciArchive,
-            Choice::Docker(_) => FileKind::DockerArchive,
+        let (kind, blob) = match choice {
+            Choice::Any => self.recognise(blob)?,
+            Choice::Oci(_) => (FileKind::OciArchive, self.plain(blob)?),
+            Choice::Docker(_) => (FileKind::DockerArchive, self.plain(blob)?),
         };
         ensure!(
             kind == FileKind::Aci || self.signature.is_none(),
             super::ONLY_ACIS
         );
         let fallback = name_of_path(path);
-        let image = match (kind, choice) {
-            (FileKind::Aci, _) => {
+        let image = match kind {
+            FileKind::Aci => {
                 let origin = of_path("", path, None)?;
-                return self.import_aci(blob, origin, signature);
+                return self.import_aci(&blob, origin, signature);
             }
-            (FileKind::OciArchive, Choice::Oci(tag)) => {
-                archive::oci_image(&self.plain(blob)?, *tag, &fallback)?
-            }
-            (FileKind::OciArchive, _) => archive::oci_image(&self.plain(blob)?, None, &fallback)?,
-            (FileKind::DockerArchive, Choice::Docker(name)) => {
-                archive::docker_image(&self.plain(blob)?, *name, &fallback)?
-            }
-            (FileKind::DockerArchive, _) => {
-                archive::docker_image(&self.plain(blob)?, None, &fallback)?
+            FileKind::OciArchive => archive::oci_image(&blob, choice.oci_tag(), &fallback)?,
+            FileKind::DockerArchive => {
+                archive::docker_image(&blob, choice.docker_name(), &fallback)?
             }
         };
         self.import_oci(
@@ -139,19 +126,29 @@ impl Fetcher<'_> {
         )
     }
 
-    /// What a file holds. Where it is compressed, its beginning must tell.
-    fn kind(&self, blob: &Blob) -> Result<FileKind> {
+    /// What a file holds, and what to read of it: an appc image as it is, an archive of images
+    /// without its compression. Where it is compressed, its beginning may tell.
+    fn recognise(&self, blob: &Blob) -> Result<(FileKind, Blob)> {
         if Compression::of(blob.reader())? == Compression::None {
-            return archive::looks_like(blob);
+            return Ok((archive::looks_like(blob)?, blob.clone()));
         }
         let mut head = self.store.temporary_file()?;
         let mut decoder = Decoder::new(blob.reader())?.take(HEAD);
         let length = io::copy(&mut decoder, &mut head).context("cannot read the archive")?;
-        match archive::looks_like(&blob_of_file(head)?) {
-            // Layers come first in it, and what tells comes last.
-            Err(_) if length == HEAD => archive::looks_like(&self.plain(blob)?),
-            told => told,
+        let told = archive::looks_like(&blob_of_file(head)?);
+        match told {
+            Ok(FileKind::Aci) => return Ok((FileKind::Aci, blob.clone())),
+            // That was all of it.
+            Err(error) if length < HEAD => return Err(error),
+            _ => (),
         }
+        let plain = self.plain(blob)?;
+        // Layers come first in an archive of images, and what tells comes last.
+        let kind = told.or_else(|_| archive::looks_like(&plain))?;
+        Ok(match kind {
+            FileKind::Aci => (kind, blob.clone()),
+            FileKind::OciArchive | FileKind::DockerArchive => (kind, plain),
+        })
     }
 
     /// The archive without its compression: its members are read where they are.
@@ -238,12 +235,26 @@ impl Choice<'_> {
         }
     }
 
-    fn tag(&self) -> Option<String> {
+    /// The tag that is meant of an OCI layout.
+    fn oci_tag(&self) -> Option<&str> {
         match self {
-            Self::Any => None,
-            Self::Oci(tag) => tag.map(str::to_owned),
-            Self::Docker(name) => name.map(ToString::to_string),
+            Self::Oci(tag) => *tag,
+            Self::Any | Self::Docker(_) => None,
         }
+    }
+
+    /// The image that is meant of what `docker save` wrote.
+    fn docker_name(&self) -> Option<&RegistryReference> {
+        match self {
+            Self::Docker(name) => *name,
+            Self::Any | Self::Oci(_) => None,
+        }
+    }
+
+    /// Either, as text.
+    fn tag(&self) -> Option<String> {
+        let name = || self.docker_name().map(ToString::to_string);
+        self.oci_tag().map(str::to_owned).or_else(name)
     }
 }
 

@@ -106,27 +106,30 @@ impl Fetcher<'_> {
             .or_else(|error| match error.is::<Damaged>() {
                 // No use to go on with what came of it.
                 true => downloads.discard().and(Err(error)),
-                false => Err(self.store.explain(error)),
+                false => Err(error),
             })
     }
 
     /// The appc image in a file on a web server.
     pub(super) fn url(&self, url: &str) -> Result<Image> {
         let shown = without_secrets(url)?;
-        // Whoever gives a signature wants it to be checked over the file.
-        let known = match &self.signature {
-            Some(_) => None,
-            None => self.store.find_origin(url)?,
-        };
-        match (known, self.pull) {
+        match (self.known_url(url)?, self.pull) {
             (Some(image), PullPolicy::New | PullPolicy::Never) => self.admit(image, None, false),
             (None, PullPolicy::Never) => bail!(
                 "{shown} is not in the store, and --pull-policy=never keeps it from being fetched"
             ),
             _ => self
                 .download(url)
-                .map_err(|error| self.store.explain(error))
                 .with_context(|| format!("cannot import {shown}")),
+        }
+    }
+
+    /// The image of the store that was fetched from `url`. Whoever gives a signature wants it to be
+    /// checked over the file.
+    fn known_url(&self, url: &str) -> Result<Option<Image>> {
+        match &self.signature {
+            Some(_) => Ok(None),
+            None => self.store.find_origin(url),
         }
     }
 
@@ -134,10 +137,7 @@ impl Fetcher<'_> {
         let network = self.network()?;
         let download = self.store.download(url)?;
         // Only now, as another process may have brought it meanwhile.
-        let known = match &self.signature {
-            Some(_) => None,
-            None => self.store.find_origin(url)?,
-        };
+        let known = self.known_url(url)?;
         let validators = known.as_ref().and_then(|image| image.validators.clone());
         let get = |validators: Option<&Validators>| {
             let limit = self.import.limits.expanded_bytes;
@@ -161,15 +161,11 @@ impl Fetcher<'_> {
         let Fetched::File(file) = fetched else {
             bail!("the server says that nothing has changed since nothing was there");
         };
-        let signature = match &self.signature {
-            Some(path) => Some(
-                source::read(path)?
-                    .with_context(|| format!("there is no signature {}", path.display()))?,
-            ),
-            None => network
+        let signature = self.signature(|| {
+            network
                 .fetch_small(&source::url(url), MAX_SIGNATURE)
-                .context("cannot fetch its signature")?,
-        };
+                .context("cannot fetch its signature")
+        })?;
         let origin = Origin {
             text: url.to_owned(),
             validators: Some(file.validators),

@@ -1,15 +1,11 @@
 use std::fs;
-use std::time::SystemTime;
+use std::io::Write;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Directories;
-use crate::image::limits::Limits;
 use crate::image::oci::fixture::Layout;
 use crate::image::testing::{Archive, message};
-use crate::progress::Silent;
-use crate::registry::credentials::CredentialEnvironment;
 
 const POLICY: &str = r#"{ "skimKind": "policy", "skimVersion": "v1", "rules": [
     { "prefix": "*", "accept": [] },
@@ -50,24 +46,13 @@ impl Lab {
     }
 
     fn fetch(&self, reference: &str, signature: Option<PathBuf>) -> Result<Image> {
-        let directories = Directories {
-            system: "/nonexistent".into(),
-            local: self.dir.path().join("etc"),
-        };
-        let trust = Trust::open(&directories, false, SystemTime::now())?;
-        let fetcher = Fetcher {
-            store: &self.store,
-            trust: &trust,
-            import: Import {
-                limits: Limits::default(),
-                progress: &Silent,
-            },
-            pull: PullPolicy::Never,
-            network: NetworkOptions::default(),
-            credentials: CredentialFiles::new(&CredentialEnvironment::default()),
+        let reference = Reference::parse(reference).unwrap();
+        testing::fetch(
+            &self.store,
+            &self.dir.path().join("etc"),
             signature,
-        };
-        fetcher.fetch(&Reference::parse(reference).unwrap())
+            &reference,
+        )
     }
 }
 
@@ -122,4 +107,28 @@ fn a_signature_that_nothing_would_check_is_refused() {
         let text = message(lab.fetch(reference, Some("/dev/null".into())));
         assert!(text.contains("signature"), "{reference}: {text}");
     }
+}
+
+#[test]
+fn a_compressed_archive_of_images_is_told_by_what_comes_last() {
+    let lab = Lab::new();
+    // Larger than the beginning that is looked at first.
+    let layer = Archive::empty().file("file", &vec![7; 3 << 20]).finish();
+    let mut layout = Layout::new();
+    let image = layout.add_image(&[&layer]);
+    layout.entry(
+        image,
+        &[("org.opencontainers.image.ref.name", "allowed.example/x:1")],
+    );
+    let archive = layout.archive();
+    let path = lab.dir.path().join("saved.tar.gz");
+    let file = fs::File::create(&path).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder
+        .write_all(&archive.read(archive.size).unwrap())
+        .unwrap();
+    encoder.finish().unwrap();
+    let image = lab.fetch(path.to_str().unwrap(), None).unwrap();
+    assert_eq!(image.names[0].to_string(), "allowed.example/x:1");
+    assert!(image.origin.starts_with("oci-archive:"), "{}", image.origin);
 }

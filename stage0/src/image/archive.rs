@@ -10,7 +10,7 @@ pub mod compression;
 mod entry;
 pub(super) mod header;
 pub(super) mod number;
-pub(super) mod pax;
+mod pax;
 pub mod pipeline;
 mod reader;
 mod sparse;

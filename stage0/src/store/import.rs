@@ -58,7 +58,8 @@ struct New {
 }
 
 impl Store {
-    /// Imports the appc image in `blob`. `check` is asked once it is known what it is, and before anything of it can be found in the store.
+    /// Imports the appc image in `blob`. `check` is asked once it is known what it is, and before
+    /// anything of it can be found in the store.
     ///
     /// # Errors
     /// Where it cannot be imported; then nothing of it is left.
@@ -348,18 +349,14 @@ impl Store {
         match (done, staging.discard()) {
             (Ok(done), Ok(())) => Ok(done),
             (Ok(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(self.explain(error)),
+            (Err(error), Ok(())) => Err(error),
             (Err(error), Err(also)) => Err(error.context(format!("{also:#}; and before that"))),
         }
     }
 
     /// Says what to do when the disk is full.
     pub fn explain(&self, error: Error) -> Error {
-        let full = error
-            .chain()
-            .filter_map(errno)
-            .any(|errno| [Errno::NOSPC, Errno::DQUOT].contains(&errno));
-        if full {
+        if is_full(&error) {
             let store = self.path.display();
             return error.context(format!(
                 "the file system of {store} is full: free some space, or give another --dir"
@@ -406,6 +403,12 @@ fn names(image: &OciImage) -> Vec<ImageName> {
         version: name.tag.clone(),
     });
     names.collect()
+}
+
+/// Whether a file system has no room.
+pub(super) fn is_full(error: &Error) -> bool {
+    let mut errnos = error.chain().filter_map(errno);
+    errnos.any(|errno| [Errno::NOSPC, Errno::DQUOT].contains(&errno))
 }
 
 /// The system's error number, where an error is one of its.

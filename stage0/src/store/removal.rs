@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use stage1_skim::remove::remove_tree;
 
 use super::garbage::{Contents, Garbage, StoredBlob, StoredImage, StoredTree};
+use super::import::is_full;
 use super::staging::Staging;
 use super::tree::{TreeKey, TreeRecord};
 use super::{Hold, Store, blobs, directory, lock, partial};
@@ -202,13 +203,4 @@ impl Drop for Removal<'_> {
             log::warn!("{error:#}");
         }
     }
-}
-
-/// Whether the file system has no room.
-fn is_full(error: &anyhow::Error) -> bool {
-    let errno = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().copied();
-    error
-        .chain()
-        .filter_map(errno)
-        .any(|errno: Errno| [Errno::NOSPC, Errno::DQUOT].contains(&errno))
 }

@@ -10,16 +10,10 @@ use tempfile::TempDir;
 use super::garbage::Scope;
 use super::index::Fingerprint;
 use super::*;
-use crate::config::Directories;
-use crate::fetch::{Fetcher, PullPolicy};
-use crate::image::limits::Limits;
+use crate::fetch::testing;
 use crate::image::reference::Reference;
 use crate::image::testing::{Archive, manifest, message};
 use crate::pod::uses::Uses;
-use crate::progress::Silent;
-use crate::registry::credentials::{CredentialEnvironment, CredentialFiles};
-use crate::registry::options::NetworkOptions;
-use crate::trust::Trust;
 
 /// A skim directory and files beside it.
 struct Lab {
@@ -85,24 +79,7 @@ impl Lab {
 
 /// Fetches without a network, a policy or keys.
 fn fetch(store: &Store, reference: &Reference) -> Result<Image> {
-    let directories = Directories {
-        system: "/nonexistent".into(),
-        local: "/nonexistent".into(),
-    };
-    let trust = Trust::open(&directories, false, SystemTime::now()).unwrap();
-    let fetcher = Fetcher {
-        store,
-        trust: &trust,
-        import: Import {
-            limits: Limits::default(),
-            progress: &Silent,
-        },
-        pull: PullPolicy::Never,
-        network: NetworkOptions::default(),
-        credentials: CredentialFiles::new(&CredentialEnvironment::default()),
-        signature: None,
-    };
-    fetcher.fetch(reference)
+    testing::fetch(store, Path::new("/nonexistent"), None, reference)
 }
 
 /// What must be the same whenever an image is imported again.

@@ -6,7 +6,7 @@ use tar::{EntryType, Header};
 
 use super::entry::{Entry, Kind, Metadata, Segment};
 use super::number::{number, signed};
-use super::pax::Pax;
+use super::pax::{self, Pax};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 512;
@@ -26,6 +26,38 @@ impl Extensions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.long_name.is_none() && self.long_link.is_none() && self.pax.is_none()
+    }
+
+    /// Takes a header that describes the next entry, with what `data` reads for it; false for an
+    /// entry's own header.
+    pub fn take(
+        &mut self,
+        header: &Header,
+        data: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<bool> {
+        let slot = match header.entry_type() {
+            EntryType::GNULongName => &mut self.long_name,
+            EntryType::GNULongLink => &mut self.long_link,
+            EntryType::XHeader => {
+                ensure!(self.pax.is_none(), "an entry has two PAX headers");
+                self.pax = Some(Pax::parse(&data()?)?);
+                return Ok(true);
+            }
+            EntryType::XGlobalHeader => {
+                pax::check_global(&data()?)?;
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        ensure!(
+            slot.is_none(),
+            "an entry has two long names of the same kind"
+        );
+        let mut name = data()?;
+        let end = name.iter().rposition(|byte| *byte != 0);
+        name.truncate(end.map_or(0, |at| at + 1));
+        *slot = Some(name);
+        Ok(true)
     }
 }
 

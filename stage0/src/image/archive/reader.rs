@@ -7,7 +7,6 @@ use tar::{EntryType, Header};
 
 use super::entry::{Entry, Kind};
 use super::header::{self, BLOCK, Extensions};
-use super::pax::{self, Pax};
 use super::sparse;
 use crate::image::limits::Limits;
 
@@ -68,7 +67,7 @@ impl<R: BufRead> ArchiveReader<R> {
             };
             header::check(&header)?;
             self.count_entry()?;
-            if !self.extension(&header, &mut extensions)? {
+            if !extensions.take(&header, || self.extension_data(&header))? {
                 return self.entry(&header, extensions).map(Some);
             }
         }
@@ -126,36 +125,6 @@ impl<R: BufRead> ArchiveReader<R> {
             "the archive has more than {most} entries"
         );
         Ok(())
-    }
-
-    /// Takes a header that describes the next entry; false for an entry's own header.
-    fn extension(&mut self, header: &Header, extensions: &mut Extensions) -> Result<bool> {
-        let slot = match header.entry_type() {
-            EntryType::GNULongName => &mut extensions.long_name,
-            EntryType::GNULongLink => &mut extensions.long_link,
-            EntryType::XHeader => {
-                ensure!(extensions.pax.is_none(), "an entry has two PAX headers");
-                extensions.pax = Some(Pax::parse(&self.extension_data(header)?)?);
-                return Ok(true);
-            }
-            EntryType::XGlobalHeader => {
-                pax::check_global(&self.extension_data(header)?)?;
-                return Ok(true);
-            }
-            _ => return Ok(false),
-        };
-        ensure!(
-            slot.is_none(),
-            "an entry has two long names of the same kind"
-        );
-        let mut name = self.extension_data(header)?;
-        name.truncate(
-            name.iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |at| at + 1),
-        );
-        *slot = Some(name);
-        Ok(true)
     }
 
     /// Reads what an extension's header announces, if it is not too much.

@@ -9,7 +9,6 @@ use tar::{EntryType, Header};
 
 use super::layout::Files;
 use crate::image::archive::header::{self, BLOCK, Extensions};
-use crate::image::archive::pax::{self, Pax};
 use crate::image::archive::{Entry, Kind};
 use crate::image::blob::Blob;
 
@@ -81,7 +80,7 @@ impl Walk {
                 self.members <= MEMBERS_MAX,
                 "the archive has more than {MEMBERS_MAX} members: it is no archive of images"
             );
-            if self.extension(&header, &mut extensions)? {
+            if extensions.take(&header, || self.extension_data(&header))? {
                 continue;
             }
             let sparse = header.entry_type() == EntryType::GNUSparse;
@@ -101,33 +100,6 @@ impl Walk {
             );
             return Ok(Some(member));
         }
-    }
-
-    /// Takes a header that describes the next entry; false for an entry's own header.
-    fn extension(&mut self, header: &Header, extensions: &mut Extensions) -> Result<bool> {
-        let slot = match header.entry_type() {
-            EntryType::GNULongName => &mut extensions.long_name,
-            EntryType::GNULongLink => &mut extensions.long_link,
-            EntryType::XHeader => {
-                ensure!(extensions.pax.is_none(), "an entry has two PAX headers");
-                extensions.pax = Some(Pax::parse(&self.extension_data(header)?)?);
-                return Ok(true);
-            }
-            EntryType::XGlobalHeader => {
-                pax::check_global(&self.extension_data(header)?)?;
-                return Ok(true);
-            }
-            _ => return Ok(false),
-        };
-        ensure!(
-            slot.is_none(),
-            "an entry has two long names of the same kind"
-        );
-        let mut name = self.extension_data(header)?;
-        let end = name.iter().rposition(|byte| *byte != 0);
-        name.truncate(end.map_or(0, |at| at + 1));
-        *slot = Some(name);
-        Ok(true)
     }
 
     fn extension_data(&mut self, header: &Header) -> Result<Vec<u8>> {
