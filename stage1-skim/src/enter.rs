@@ -103,8 +103,10 @@ fn find_program(rootfs: &Path, name: &OsStr, search_path: Option<&OsStr>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan};
+    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan, Root};
 
     fn app() -> AppPlan {
         let variable = |name: &str, value: &str, default| EnvVar {
@@ -136,6 +138,13 @@ mod tests {
             ],
             requires: vec![],
             notify: false,
+            root: Root::Host,
+            read_only_rootfs: false,
+            mounts: vec![],
+            capabilities: None,
+            isolation_settings: vec![],
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
             image_settings: vec![],
             user_settings: vec![],
         }

@@ -4,6 +4,7 @@
 //! entrypoint reads it from there. It is plain data: every path in it is a path of the host,
 //! every user is a number, and nothing is left to look up.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::unit::Setting;
 
 /// The version of the contract that this library speaks.
-pub const CONTRACT_VERSION: u32 = 1;
+pub const CONTRACT_VERSION: u32 = 2;
 
 /// A pod, ready to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,89 @@ pub struct PodPlan {
     pub uuid: String,
     /// The apps, in the order in which the user named them.
     pub apps: Vec<AppPlan>,
+    /// The volumes that the apps' mounts refer to.
+    #[serde(default)]
+    pub volumes: Vec<VolumePlan>,
+    /// Settings of the pod's slice, which hold for all its apps together.
+    #[serde(default)]
+    pub slice_settings: Vec<Setting>,
+    /// The annotations of the pod manifest.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Whether the pod's one app runs in the scope, with the standard streams and the terminal
+    /// of whoever runs the pod, instead of as a service.
+    #[serde(default)]
+    pub interactive: bool,
+}
+
+/// A volume of a pod (appc spec, "pods", `volumes`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumePlan {
+    /// Its name, an AC Name, unique in the pod.
+    pub name: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub kind: VolumeKind,
+    /// Where its files are: the host's own directory or file, or one in the pod's directory.
+    pub source: PathBuf,
+    /// Whether no app may write to it.
+    pub read_only: bool,
+}
+
+/// Where a volume comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum VolumeKind {
+    /// A directory or file of the host, which stays when the pod goes.
+    Host {
+        /// Whether what is mounted beneath the source comes along.
+        recursive: bool,
+    },
+    /// An empty directory, made with the pod and removed with it.
+    Empty {
+        /// Permission bits, as chmod(2).
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// A directory in an image's tree that the volume is filled from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fill: Option<PathBuf>,
+    },
+}
+
+/// A volume bound into an app's rootfs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPlan {
+    /// The volume's name.
+    pub volume: String,
+    /// Where it belongs in the app's rootfs: an absolute path of the image, links resolved as
+    /// far as the image has it.
+    pub target: PathBuf,
+    /// Whether this app may not write to it.
+    pub read_only: bool,
+}
+
+/// What an app takes for `/`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Root {
+    /// The host's root: no chroot.
+    #[default]
+    Host,
+    /// The app's rootfs (`RootDirectory=`).
+    Image,
+}
+
+/// Capabilities that an app is confined to (capabilities(7)), by name: `CAP_NET_ADMIN`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capabilities {
+    /// These and no others; an app that is not root's has them, too.
+    Retain(Vec<String>),
+    /// All but these.
+    Remove(Vec<String>),
 }
 
 /// One app of a pod: what its service runs, and as whom.
@@ -49,6 +133,28 @@ pub struct AppPlan {
     pub requires: Vec<String>,
     /// Whether the app says by sd_notify(3) when it is ready (`Type=notify`).
     pub notify: bool,
+    /// What the app takes for `/`. `exec`, `working_directory` and the environment hold paths
+    /// as seen from there.
+    #[serde(default)]
+    pub root: Root,
+    /// Whether the app's rootfs cannot be written to; its volumes can.
+    #[serde(default)]
+    pub read_only_rootfs: bool,
+    /// The volumes bound into its rootfs, outer ones before those within them.
+    #[serde(default)]
+    pub mounts: Vec<MountPlan>,
+    /// What its capabilities are confined to; `None` leaves it all of them.
+    #[serde(default)]
+    pub capabilities: Option<Capabilities>,
+    /// Settings that its isolators and its flags stand for.
+    #[serde(default)]
+    pub isolation_settings: Vec<Setting>,
+    /// What the user notes about it (`--annotation`, the pod manifest's).
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// What the user calls it by (`--label`).
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Settings from the image's `skim.dropin`, checked.
     pub image_settings: Vec<Setting>,
     /// Settings from the user's `--property`, checked; they win over the image's.

@@ -184,7 +184,7 @@ pub fn read_plan(path: &Path) -> Result<PodPlan> {
     let plan: PodPlan = serde_json::from_str(&text)
         .with_context(|| format!("{} is not a pod's plan", file.display()))?;
     ensure!(
-        plan.version == CONTRACT_VERSION,
+        (1..=CONTRACT_VERSION).contains(&plan.version),
         "{} is of version {} of the contract, this stage1 speaks {CONTRACT_VERSION}",
         file.display(),
         plan.version

@@ -11,7 +11,7 @@ use skim::image::id::ImageId;
 use skim::image::manifest::ImageManifest;
 use skim::image::unpack::LeftOut;
 use skim::pod::plan::plan;
-use skim::pod::request::AppRequest;
+use skim::pod::request::{AppRequest, PodRequest};
 use skim::store::{Documents, Image, ImageName, TreeKey};
 use stage1_skim::pod::PodPlan;
 use stage1_skim::unit;
@@ -48,7 +48,7 @@ pub fn check(manifest: &ImageManifest) {
             UUID,
             Path::new("/run/skim/pod"),
             Path::new(STAGE1),
-            &[request],
+            &request,
         );
         check_error(&planned);
         if let Ok(plan) = planned {
@@ -57,40 +57,40 @@ pub fn check(manifest: &ImageManifest) {
     }
 }
 
-fn request(manifest: &ImageManifest, exec: Option<String>) -> AppRequest {
+fn request(manifest: &ImageManifest, exec: Option<String>) -> PodRequest {
     let id = ImageId::from_digest(&[7; 64]);
     // As `run` does for a name of which none can be made.
     let name = match manifest.default_app_name() {
         Some(_) => None,
         None => Some("app".to_owned()),
     };
-    AppRequest {
-        image: Image {
-            names: vec![ImageName {
-                name: manifest.name.clone(),
-                version: manifest.version().map(str::to_owned),
-            }],
-            manifest: manifest.clone(),
-            documents: Documents::default(),
-            key: TreeKey::of_image(&id),
-            id,
-            tree: TREE.path().to_owned(),
-            layers: Vec::new(),
-            origin: "fuzz".to_owned(),
-            digest: None,
-            validators: None,
-            signature: None,
-            imported: SystemTime::UNIX_EPOCH,
-            last_used: None,
-            size: 0,
-            left_out: LeftOut::default(),
-        },
-        name,
-        exec,
-        arguments: Vec::new(),
-        environment: Vec::new(),
-        requires: None,
-        settings: Vec::new(),
+    let image = Image {
+        names: vec![ImageName {
+            name: manifest.name.clone(),
+            version: manifest.version().map(str::to_owned),
+        }],
+        manifest: manifest.clone(),
+        documents: Documents::default(),
+        key: TreeKey::of_image(&id),
+        id,
+        tree: TREE.path().to_owned(),
+        layers: Vec::new(),
+        origin: "fuzz".to_owned(),
+        digest: None,
+        validators: None,
+        signature: None,
+        imported: SystemTime::UNIX_EPOCH,
+        last_used: None,
+        size: 0,
+        left_out: LeftOut::default(),
+    };
+    PodRequest {
+        apps: vec![AppRequest {
+            name,
+            exec,
+            ..AppRequest::new(image)
+        }],
+        ..PodRequest::default()
     }
 }
 

@@ -26,7 +26,7 @@ use crate::image::reference::Reference;
 use crate::overlay;
 use crate::pod::directory::{LockedPod, Pods};
 use crate::pod::plan;
-use crate::pod::request::AppRequest;
+use crate::pod::request::{AppRequest, EnvironmentRequest, PodRequest};
 use crate::pod::state::Stage;
 use crate::pod::working_directory;
 use crate::store::Store;
@@ -90,15 +90,15 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     let stage1 = host.stage1()?;
     let store = Store::open(&host.directory)?;
     let images = &arguments.images;
-    let requests = images.with_fetcher(host, &store, PullPolicy::New, |fetcher| {
+    let request = images.with_fetcher(host, &store, PullPolicy::New, |fetcher| {
         requests(fetcher, apps)
     })?;
     // From here on nobody takes an image away, until it shows that the pod uses it.
     let hold = store.hold()?;
-    note_use(&store, &requests)?;
+    note_use(&store, &request)?;
     let uuid = uuid::Uuid::new_v4().to_string();
     let pods = Pods::new(&host.directory);
-    let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &requests)?;
+    let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &request)?;
     if let Some(file) = &arguments.uuid_file_save {
         std::fs::write(file, &uuid)
             .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
@@ -119,31 +119,39 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     outcome.inspect_err(|_| gc::report(gc::withdraw(&pods, pod)))
 }
 
-fn requests(fetcher: &Fetcher<'_>, apps: Vec<AppArguments>) -> Result<Vec<AppRequest>> {
-    apps.into_iter()
+fn requests(fetcher: &Fetcher<'_>, apps: Vec<AppArguments>) -> Result<PodRequest> {
+    let apps: Result<Vec<_>> = apps
+        .into_iter()
         .map(|app| {
             let reference = Reference::parse(&app.image)?;
             let image = fetcher
                 .fetch(&reference)
                 .with_context(|| format!("image {}", app.image))?;
             Ok(AppRequest {
-                image,
                 name: app.name,
                 exec: app.exec,
                 arguments: app.arguments,
-                environment: app.environment,
+                environment: EnvironmentRequest {
+                    set: app.environment,
+                    ..EnvironmentRequest::default()
+                },
                 requires: app.requires,
                 settings: app.settings,
+                ..AppRequest::new(image)
             })
         })
-        .collect()
+        .collect();
+    Ok(PodRequest {
+        apps: apps?,
+        ..PodRequest::default()
+    })
 }
 
 /// Notes that the images are used, if they are still there.
-fn note_use(store: &Store, requests: &[AppRequest]) -> Result<()> {
+fn note_use(store: &Store, request: &PodRequest) -> Result<()> {
     let now = SystemTime::now();
-    requests.iter().try_for_each(|request| {
-        let image = &request.image;
+    request.apps.iter().try_for_each(|app| {
+        let image = &app.image;
         let there = store.find_id(&image.id)?;
         ensure!(
             there.is_some_and(|there| there.key == image.key),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use stage1_skim::pod::EnvVar;
 
+use super::programs;
 use super::user::User;
 
 /// Where the host's programs are, as systemd's own default (`DEFAULT_PATH`).
@@ -13,23 +14,22 @@ const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub struct Sources<'a> {
     /// The app's name.
     pub app: &'a str,
-    /// Where the app's rootfs is mounted.
-    pub rootfs: &'a Path,
+    /// Where the image is for the app: its rootfs, or `/`.
+    pub root: &'a Path,
     /// Whom the app runs as.
     pub user: &'a User,
     /// Whether the image has the user's home directory.
     pub has_home: bool,
-    /// The image's variables.
-    pub image: Vec<(String, String)>,
-    /// The user's (`--set-env`), a later one wins over an earlier one.
-    pub flags: Vec<(String, String)>,
+    /// Variables that were set, by those who set them: those of a later layer win over those of
+    /// an earlier one, and within a layer the last one.
+    pub layers: Vec<Vec<(String, String)>>,
 }
 
-/// The app's environment: the user's variables win over the image's, and those over skim's
-/// defaults.
+/// The app's environment: what was set wins over skim's defaults.
 ///
 /// `PATH` names the rootfs' directories first, then the same ones of the host, then the host's
-/// default: what the image lacks, such as iptables or modprobe, is the host's.
+/// default: what the image lacks, such as iptables or modprobe, is the host's. An app for which
+/// the image is `/` has no other.
 pub fn compose(sources: &Sources<'_>) -> Vec<EnvVar> {
     let mut environment: Vec<EnvVar> = defaults(sources)
         .into_iter()
@@ -39,7 +39,7 @@ pub fn compose(sources: &Sources<'_>) -> Vec<EnvVar> {
             default: true,
         })
         .collect();
-    for (name, value) in sources.image.iter().chain(&sources.flags) {
+    for (name, value) in sources.layers.iter().flatten() {
         let set = EnvVar {
             name: name.clone(),
             value: value.clone(),
@@ -50,9 +50,12 @@ pub fn compose(sources: &Sources<'_>) -> Vec<EnvVar> {
             None => environment.push(set),
         }
     }
-    for variable in &mut environment {
-        if variable.name == "PATH" {
-            variable.value = search_path(sources.rootfs, &variable.value);
+    if sources.root != Path::new("/") {
+        let path = environment
+            .iter_mut()
+            .find(|variable| variable.name == "PATH");
+        if let Some(path) = path {
+            path.value = search_path(sources.root, &path.value);
         }
     }
     environment
@@ -66,7 +69,7 @@ fn defaults(sources: &Sources<'_>) -> Vec<(&'static str, String)> {
         name = account.name.clone();
         home = account.home.clone();
         if sources.has_home {
-            home = beneath(sources.rootfs, &home);
+            home = beneath(sources.root, &home);
         }
     }
     vec![
@@ -76,7 +79,7 @@ fn defaults(sources: &Sources<'_>) -> Vec<(&'static str, String)> {
         ("LOGNAME", name),
         ("HOME", home),
         ("AC_APP_NAME", sources.app.to_string()),
-        ("SKIM_ROOTFS", sources.rootfs.display().to_string()),
+        ("SKIM_ROOTFS", sources.root.display().to_string()),
     ]
 }
 
@@ -96,7 +99,8 @@ fn search_path(rootfs: &Path, image: &str) -> String {
 }
 
 fn beneath(rootfs: &Path, path: &str) -> String {
-    format!("{}{}", rootfs.display(), path.trim_end_matches('/'))
+    let path = Path::new(path.trim_end_matches('/'));
+    programs::beneath(rootfs, path).display().to_string()
 }
 
 #[cfg(test)]
@@ -122,11 +126,10 @@ mod tests {
         };
         Sources {
             app: "web",
-            rootfs: Path::new("/r"),
+            root: Path::new("/r"),
             user,
             has_home: true,
-            image: owned(image),
-            flags: owned(flags),
+            layers: vec![owned(image), owned(flags)],
         }
     }
 
