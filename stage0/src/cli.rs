@@ -4,12 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use stage1_skim::names::EXIT_ERROR;
 use stage1_skim::stdio;
 
-use crate::commands::{enter, fetch, gc, image, list, logs, rm, run, status, stop, trust};
+use crate::commands::{
+    app_arguments, enter, fetch, gc, image, list, logs, prepare, rm, run, run_prepared, status,
+    stop, trust,
+};
+use crate::refused;
 
 /// The exit code where no verb is given, as rkt's.
 const EXIT_NO_VERB: u8 = 2;
@@ -87,6 +91,10 @@ pub struct GlobalArguments {
 pub enum Verb {
     /// Run images as the apps of a pod
     Run(run::RunArguments),
+    /// Make a pod of images, to be run later
+    Prepare(prepare::PrepareArguments),
+    /// Run a pod that was prepared
+    RunPrepared(run_prepared::RunPreparedArguments),
     /// Import images into the store
     Fetch(fetch::FetchArguments),
     /// Look into images of the store, remove and export them
@@ -121,31 +129,64 @@ pub enum Format {
     Json,
 }
 
+/// The command with all its verbs.
+pub fn command() -> Command {
+    with_examples_first(Arguments::command())
+}
+
+/// Whoever asks for help sees the commonest use before the flags.
+fn with_examples_first(command: Command) -> Command {
+    let command = match command.get_after_help() {
+        Some(_) => command.help_template(
+            "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n{all-args}",
+        ),
+        None => command,
+    };
+    command.mut_subcommands(with_examples_first)
+}
+
 /// Parses the command line. `Err` is how to exit: the message or the help is printed already.
 ///
 /// # Errors
 /// As it says.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, ExitCode> {
-    Arguments::try_parse_from(arguments).map_err(|error| {
-        let code = match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-                EXIT_NO_VERB
-            }
-            _ => EXIT_ERROR,
-        };
-        if code == EXIT_ERROR {
-            stdio::complain(&format!("skim: error: {}", one_line(&error)));
-        } else {
-            // Nothing is left to tell where standard output is gone.
-            let _ = error.print();
+    let matches = command().try_get_matches_from(arguments);
+    let matches = matches.map_err(|error| refuse(&error))?;
+    if let Some(("run" | "prepare", matches)) = matches.subcommand() {
+        app_arguments::check_places(matches).map_err(|error| {
+            stdio::complain(&format!("skim: error: {error:#}"));
+            ExitCode::from(EXIT_ERROR)
+        })?;
+    }
+    Arguments::from_arg_matches(&matches).map_err(|error| refuse(&error))
+}
+
+/// Prints what clap has to say; returns how to exit.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            EXIT_NO_VERB
         }
-        ExitCode::from(code)
-    })
+        _ => EXIT_ERROR,
+    };
+    if code == EXIT_ERROR {
+        stdio::complain(&format!("skim: error: {}", one_line(error)));
+    } else {
+        // Nothing is left to tell where standard output is gone.
+        let _ = error.print();
+    }
+    ExitCode::from(code)
 }
 
 /// clap's message on one line: its first paragraph, and where help is to be had.
 pub fn one_line(error: &clap::Error) -> String {
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(why) = refused::why(flag)
+    {
+        return why;
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let message: Vec<_> = text
@@ -159,13 +200,18 @@ pub fn one_line(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_rkt_had_is_refused_by_name() {
+        let words = ["skim", "fetch", "--no-store", "a"];
+        let error = command().try_get_matches_from(words).unwrap_err();
+        assert!(one_line(&error).starts_with("--no-store cannot be used: "));
     }
 
     #[test]

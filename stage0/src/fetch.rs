@@ -48,6 +48,8 @@ pub struct Fetcher<'a> {
     pub import: Import<'a>,
     /// When the network is asked.
     pub pull: PullPolicy,
+    /// Whether the image must be in the store already: nothing is imported or noted.
+    pub only_known: bool,
     /// How it is asked.
     pub network: NetworkOptions,
     /// As whom.
@@ -168,6 +170,11 @@ impl Fetcher<'_> {
     fn network(&self) -> Result<Network> {
         Network::new(self.network.clone()).context("cannot use the network")
     }
+}
+
+/// Why an image is not there that must be known.
+fn unknown() -> anyhow::Error {
+    anyhow::anyhow!("it is not in the store: fetch it first (skim fetch)")
 }
 
 /// What an image may be pinned by: its ID, and the digest of the index that led to it.

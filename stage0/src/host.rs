@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use stage1_skim::systemd;
+use stage1_skim::{escape, systemd};
 
 use crate::cli::GlobalArguments;
 use crate::config::Directories;
@@ -46,6 +46,18 @@ impl Host {
                 local: absolute(global.local_config)?,
             },
         })
+    }
+
+    /// The caller's variables that a service can have (see [`escape::environment`]): shells
+    /// keep functions in others.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            escape::environment(&name, &value)
+                .is_ok()
+                .then_some((name, value))
+        });
+        variables.collect()
     }
 
     /// Where the user's credentials for registries are.

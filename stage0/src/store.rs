@@ -73,6 +73,9 @@ pub use self::tree::{LayerContent, LayerRecord, TreeKey, TreeRecord};
 
 use self::record::Record;
 
+/// The store's directory in skim's own.
+pub const DIRECTORY: &str = "images";
+
 /// The images of one skim directory.
 #[derive(Debug)]
 pub struct Store {
@@ -172,9 +175,9 @@ impl Store {
 
     fn open_in(path: PathBuf) -> Result<Self> {
         let top = directory::open_top(&path)?;
-        let images = directory::ensure(top.as_fd(), "images", 0o711)?;
+        let images = directory::ensure(top.as_fd(), DIRECTORY, 0o711)?;
         Ok(Self {
-            path: path.join("images"),
+            path: path.join(DIRECTORY),
             trees: directory::ensure(images.as_fd(), "trees", 0o711)?,
             blobs: directory::ensure(images.as_fd(), "blobs", 0o700)?,
             partial: directory::ensure(images.as_fd(), "partial", 0o700)?,

@@ -3,48 +3,33 @@
 use std::ffi::OsString;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Parser;
-use stage1_skim::unit::Setting;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, Parser};
 
-use crate::cli;
+use super::app_flags::{AppFlags, COMMON};
+use crate::{cli, refused};
 
 /// Ends one app's arguments.
 const NEXT_APP: &str = "---";
 
 /// What stands for one app on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct AppArguments {
     /// The image.
     pub image: String,
-    /// `--name`.
-    pub name: Option<String>,
-    /// `--exec`.
-    pub exec: Option<String>,
-    /// `--set-env`, in their order.
-    pub environment: Vec<(String, String)>,
-    /// `--requires`.
-    pub requires: Option<Vec<String>>,
-    /// `--property`.
-    pub settings: Vec<Setting>,
+    /// Its flags.
+    pub flags: AppFlags,
     /// What stands after `--`.
     pub arguments: Vec<String>,
 }
 
-/// The flags of one app.
+/// The words that belong to one image, and what follows them.
 #[derive(Debug, Parser)]
 #[command(name = "", no_binary_name = true, disable_help_flag = true)]
-struct AppFlags {
+struct Group {
     image: String,
-    #[arg(long)]
-    name: Option<String>,
-    #[arg(long)]
-    exec: Option<String>,
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    set_env: Vec<(String, String)>,
-    #[arg(long, value_name = "APP")]
-    requires: Option<Vec<String>>,
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = property)]
-    property: Vec<Setting>,
+    #[command(flatten)]
+    flags: AppFlags,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }
@@ -55,6 +40,9 @@ struct AppFlags {
 /// Where a flag stands before an image or is none of an app's, or a value is not UTF-8.
 pub fn parse(words: &[OsString]) -> Result<Vec<AppArguments>> {
     let mut apps = Vec::new();
+    if words.is_empty() {
+        return Ok(apps);
+    }
     for group in words.split(|word| word == NEXT_APP) {
         ensure!(!group.is_empty(), "no image before or after ---");
         let end = group.iter().position(|word| word == "--");
@@ -65,13 +53,17 @@ pub fn parse(words: &[OsString]) -> Result<Vec<AppArguments>> {
         ensure!(!head.is_empty(), "no image before --");
         while !head.is_empty() {
             if let Some(flag) = head[0].to_str().filter(|word| word.starts_with('-')) {
-                bail!("{flag} must follow an image (see skim run --help)");
+                bail!("{} (see skim run --help)", out_of_place(flag));
             }
-            let flags = AppFlags::try_parse_from(&head)
+            let group = Group::try_parse_from(&head)
                 .map_err(|error| anyhow!("{}", cli::one_line(&error)))
                 .with_context(|| format!("image {}", head[0].display()))?;
-            head.clone_from(&flags.rest);
-            apps.push(flags.into_arguments());
+            head.clone_from(&group.rest);
+            apps.push(AppArguments {
+                image: group.image,
+                flags: group.flags,
+                arguments: Vec::new(),
+            });
         }
         if let Some(last) = apps.last_mut() {
             last.arguments = utf8(arguments)?;
@@ -80,50 +72,56 @@ pub fn parse(words: &[OsString]) -> Result<Vec<AppArguments>> {
     Ok(apps)
 }
 
-impl AppFlags {
-    fn into_arguments(self) -> AppArguments {
-        let list = |names: Vec<String>| {
-            let names = names.iter().flat_map(|names| names.split([' ', ',']));
-            names
-                .filter(|name| !name.is_empty())
-                .map(str::to_string)
-                .collect()
-        };
-        AppArguments {
-            image: self.image,
-            name: self.name,
-            exec: self.exec,
-            environment: self.set_env,
-            requires: self.requires.map(list),
-            settings: self.property,
-            arguments: Vec::new(),
+/// What is wrong with a flag that stands where an image was expected.
+fn out_of_place(flag: &str) -> String {
+    let name = flag.split('=').next().unwrap_or(flag);
+    let has = |command: &Command| {
+        let mut flags = command.get_arguments().filter_map(|flag| flag.get_long());
+        name.strip_prefix("--")
+            .is_some_and(|name| flags.any(|flag| flag == name))
+    };
+    if let Some(why) = refused::why(flag) {
+        why
+    } else if has(&AppFlags::augment_args(Command::new(""))) {
+        format!("{name} must follow an image")
+    } else if cli::command().find_subcommand("run").is_some_and(has) {
+        format!("{name} must stand before the first image")
+    } else {
+        format!("there is no flag {name:?}")
+    }
+}
+
+/// Refuses flags of an app that stand before the first image, but for [`COMMON`]. `matches` are
+/// those of a verb that has [`AppFlags`].
+///
+/// # Errors
+/// As it says; the message names the flag.
+pub fn check_places(matches: &ArgMatches) -> Result<()> {
+    let flags = AppFlags::augment_args(Command::new(""));
+    for flag in flags.get_arguments() {
+        let id = flag.get_id().as_str();
+        let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_given && !COMMON.contains(&id) {
+            bail!(
+                "--{} must follow an image (see skim run --help)",
+                flag.get_long().unwrap_or(id)
+            );
         }
     }
+    Ok(())
 }
 
 fn utf8(words: &[OsString]) -> Result<Vec<String>> {
     let text = |word: &OsString| {
-        let word = word.to_str().map(str::to_string);
-        word.with_context(|| {
+        let text = word.to_str().map(str::to_string);
+        text.with_context(|| {
             format!(
                 "argument {} is not UTF-8, which systemd requires",
-                words[0].display()
+                word.display()
             )
         })
     };
     words.iter().map(text).collect()
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;
-    stage1_skim::escape::environment(name, value).map_err(|error| error.to_string())?;
-    Ok((name.to_string(), value.to_string()))
-}
-
-fn property(text: &str) -> Result<Setting, String> {
-    Setting::parse(text).map_err(|error| format!("{error:#}"))
 }
 
 #[cfg(test)]
@@ -161,29 +159,49 @@ mod tests {
         .unwrap();
         assert_eq!(apps.len(), 3);
         assert_eq!(
-            (apps[0].image.as_str(), apps[0].name.as_deref()),
+            (apps[0].image.as_str(), apps[0].flags.name.as_deref()),
             ("a.aci", Some("x"))
         );
-        assert_eq!(apps[1].exec.as_deref(), Some("/y"));
-        assert_eq!(apps[1].environment, [("A".to_string(), "b=c".to_string())]);
+        assert_eq!(apps[1].flags.exec.as_deref(), Some("/y"));
+        assert_eq!(
+            apps[1].flags.set_env,
+            [("A".to_string(), "b=c".to_string())]
+        );
         assert_eq!(apps[1].arguments, ["--name", "z"]);
         assert_eq!(
-            apps[2].requires.as_deref(),
+            apps[2].flags.requires.as_deref(),
             Some(&["x".to_string(), "b".into()][..])
         );
-        assert_eq!(apps[0].requires, None);
+        assert_eq!(apps[0].flags.requires, None);
     }
 
     #[test]
     fn an_empty_requires_means_none() {
         let apps = parsed(&["a.aci", "--requires="]).unwrap();
-        assert_eq!(apps[0].requires, Some(vec![]));
+        assert_eq!(apps[0].flags.requires, Some(vec![String::new()]));
     }
 
     #[test]
     fn what_is_out_of_place_is_refused() {
         assert!(message(&["--exec", "x", "a.aci"]).starts_with("--exec must follow an image"));
-        assert!(message(&["a.aci", "--detach"]).contains("--detach"));
+        for (words, expected) in [
+            (
+                &["a.aci", "--detach"][..],
+                "--detach must stand before the first image",
+            ),
+            (
+                &["a.aci", "--detached=x"],
+                "there is no flag \"--detached\"",
+            ),
+            (&["--net=host", "a.aci"], "--net cannot be used: apps share"),
+            (
+                &["a.aci", "--net", "host"],
+                "--net cannot be used: apps share",
+            ),
+        ] {
+            let message = message(words);
+            assert!(message.starts_with(expected), "{message}");
+        }
         assert!(message(&["--", "x"]).contains("no image"));
         assert!(message(&["a.aci", "---"]).contains("no image"));
         assert!(message(&["a.aci", "--set-env", "x"]).contains("NAME=VALUE"));

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use stage1_skim::stdio;
 
-use super::image_flags::ImageFlags;
+use super::image_flags::{Fetching, ImageFlags};
 use crate::fetch::PullPolicy;
 use crate::host::Host;
 use crate::image::reference::Reference;
@@ -56,17 +56,22 @@ pub fn run(host: &Host, arguments: &FetchArguments) -> Result<u8> {
     host.need_root()?;
     let store = Store::open(&host.directory)?;
     let flags = &arguments.flags;
-    flags.with_fetcher(host, &store, PullPolicy::Update, |fetcher| {
-        for image in &arguments.images {
-            let image = Reference::parse(image)
-                .and_then(|reference| fetcher.fetch(&reference))
-                .with_context(|| format!("image {image}"))?;
-            if arguments.full {
-                stdio::print(&format!("{}\n", image.id))?;
-            } else {
-                stdio::print(&format!("{}\n", image.id.short()))?;
+    flags.with_fetcher(
+        host,
+        &store,
+        Fetching::AsNeeded(PullPolicy::Update),
+        |fetcher| {
+            for image in &arguments.images {
+                let image = Reference::parse(image)
+                    .and_then(|reference| fetcher.fetch(&reference))
+                    .with_context(|| format!("image {image}"))?;
+                if arguments.full {
+                    stdio::print(&format!("{}\n", image.id))?;
+                } else {
+                    stdio::print(&format!("{}\n", image.id.short()))?;
+                }
             }
-        }
-        Ok(0)
-    })
+            Ok(0)
+        },
+    )
 }

@@ -44,6 +44,15 @@ pub struct ImageFlags {
     pub max_image_entries: u64,
 }
 
+/// Whether images may be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetching {
+    /// Yes; by this policy, unless the user gives another one.
+    AsNeeded(PullPolicy),
+    /// No: they must be in the store, which is not changed.
+    Never,
+}
+
 /// What to do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum InsecureOption {
@@ -71,7 +80,7 @@ impl ImageFlags {
         &self,
         host: &Host,
         store: &Store,
-        default: PullPolicy,
+        fetching: Fetching,
         work: impl FnOnce(&Fetcher<'_>) -> Result<T>,
     ) -> Result<T> {
         let bars = Bars::new();
@@ -92,7 +101,11 @@ impl ImageFlags {
                 },
                 progress,
             },
-            pull: self.pull_policy.unwrap_or(default),
+            pull: match fetching {
+                Fetching::AsNeeded(default) => self.pull_policy.unwrap_or(default),
+                Fetching::Never => PullPolicy::Never,
+            },
+            only_known: fetching == Fetching::Never,
             network: NetworkOptions {
                 tls_verify: !self.without(InsecureOption::Tls),
                 allow_http: self.without(InsecureOption::Http),

@@ -6,18 +6,24 @@ use crate::cli::{Arguments, Verb};
 use crate::host::Host;
 
 pub mod app_arguments;
+pub mod app_flags;
 pub mod enter;
+mod environment_file;
 pub mod fetch;
 pub mod gc;
 pub mod image;
 pub mod image_flags;
 pub mod json;
+mod launch;
 pub mod list;
 pub mod logs;
 pub mod output;
+pub mod pod_arguments;
+pub mod prepare;
 mod progress;
 pub mod rm;
 pub mod run;
+pub mod run_prepared;
 pub mod status;
 pub mod stop;
 pub mod trust;
@@ -30,6 +36,8 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
     let host = Host::new(arguments.global)?;
     match arguments.verb {
         Verb::Run(arguments) => run::run(&host, &arguments),
+        Verb::Prepare(arguments) => prepare::run(&host, &arguments),
+        Verb::RunPrepared(arguments) => run_prepared::run(&host, &arguments),
         Verb::Fetch(arguments) => fetch::run(&host, &arguments),
         Verb::Image(verb) => image::run(&host, &verb),
         Verb::Trust(arguments) => trust::run(&host, &arguments),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::{Fetcher, ids};
+use super::{Fetcher, ids, unknown};
 use crate::image::archive::compression::{Compression, Decoder};
 use crate::image::archive::pipeline::{self, Algorithm, Source};
 use crate::image::blob::Blob;
@@ -79,6 +79,9 @@ impl Fetcher<'_> {
             && let Some(image) = self.store.known_file(&before, &key)
         {
             return self.admit(image, None, false);
+        }
+        if self.only_known {
+            return Err(unknown()).with_context(context);
         }
         let began = SystemTime::now();
         let image = self
@@ -212,6 +215,11 @@ impl Fetcher<'_> {
 
     /// Imports an OCI image that is not pinned by a digest.
     fn import_oci(&self, image: &OciImage, origin: &Origin) -> Result<Image> {
+        if self.only_known {
+            let (id, _) = self.store.describe(image)?;
+            let known = self.store.find_id(&id)?;
+            return self.admit(known.ok_or_else(unknown)?, None, false);
+        }
         let check = |id: &ImageId, names: &[ImageName]| {
             let evidence = Evidence {
                 ids: &ids(id, origin.digest),

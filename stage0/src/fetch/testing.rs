@@ -35,6 +35,7 @@ pub fn fetch(
             progress: &Silent,
         },
         pull: PullPolicy::Never,
+        only_known: false,
         network: NetworkOptions::default(),
         credentials: CredentialFiles::new(&CredentialEnvironment::default()),
         signature,

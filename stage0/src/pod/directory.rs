@@ -230,19 +230,40 @@ impl LockedPod {
             DIRECTORY_MODE,
             false,
         )?;
+        self.write_plan(plan)
+    }
+
+    /// Writes the pod's plan; its time stays that of the pod's making.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn write_plan(&self, plan: &PodPlan) -> Result<()> {
         let file = self.path.join(names::PLAN_FILE);
         // Whoever lists the pods meanwhile finds no plan, or a whole one.
         let aside = file.with_extension("new");
         let write = || {
             // Environments hold secrets, against all advice.
             let mut options = OpenOptions::new();
-            let options = options.write(true).create_new(true).mode(0o600);
-            options
-                .open(&aside)?
-                .write_all(&serde_json::to_vec_pretty(plan)?)?;
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            let mut new = options.open(&aside)?;
+            new.write_all(&serde_json::to_vec_pretty(plan)?)?;
+            if let Ok(old) = fs::metadata(&file) {
+                new.set_modified(old.modified()?)?;
+            }
             fs::rename(&aside, &file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+impl LockedPod {
+    /// Brings the pod to the disk.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.lock)
+            .with_context(|| format!("cannot sync {}", self.path.display()))
     }
 }
 

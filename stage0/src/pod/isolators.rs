@@ -39,3 +39,53 @@ pub fn of_pod(isolators: &[Isolator]) -> Result<Vec<Setting>> {
 pub fn replaces(new: &Isolator, old: &Isolator) -> bool {
     new.name == old.name
 }
+
+fn stub(name: &str, text: &str) -> Result<Isolator> {
+    Ok(Isolator {
+        name: name.to_string(),
+        value: text.into(),
+    })
+}
+
+/// Stub.
+pub fn memory(text: &str) -> Result<Isolator> {
+    stub("memory", text)
+}
+
+/// Stub.
+pub fn cpu(text: &str) -> Result<Isolator> {
+    stub("cpu", text)
+}
+
+/// Stub.
+pub fn cpu_shares(text: &str) -> Result<Isolator> {
+    stub("cpu_shares", text)
+}
+
+/// Stub.
+pub fn oom_score_adj(text: &str) -> Result<Isolator> {
+    stub("oom_score_adj", text)
+}
+
+/// Stub.
+pub fn caps_retain(text: &str) -> Result<Isolator> {
+    stub("caps_retain", text)
+}
+
+/// Stub.
+pub fn caps_remove(text: &str) -> Result<Isolator> {
+    stub("caps_remove", text)
+}
+
+/// Stub.
+pub fn seccomp(text: &str) -> Result<Isolator> {
+    stub("seccomp", text)
+}
+
+/// Stub.
+pub fn no_new_privileges(value: bool) -> Isolator {
+    Isolator {
+        name: "x".to_string(),
+        value: value.into(),
+    }
+}

@@ -5,7 +5,7 @@ use clap::Args;
 use stage1_skim::stdio;
 
 use crate::cli::Format;
-use crate::commands::image_flags::ImageFlags;
+use crate::commands::image_flags::{Fetching, ImageFlags};
 use crate::fetch::PullPolicy;
 use crate::host::Host;
 use crate::image::reference::Reference;
@@ -34,13 +34,16 @@ pub struct RelocationsArguments {
 /// # Errors
 /// Where there is no such image, or it cannot be fetched.
 pub fn run(host: &Host, store: &Store, arguments: &RelocationsArguments) -> Result<u8> {
-    let image = arguments
-        .flags
-        .with_fetcher(host, store, PullPolicy::New, |fetcher| {
+    let image = arguments.flags.with_fetcher(
+        host,
+        store,
+        Fetching::AsNeeded(PullPolicy::New),
+        |fetcher| {
             Reference::parse(&arguments.image)
                 .and_then(|reference| fetcher.fetch(&reference))
                 .with_context(|| format!("image {}", arguments.image))
-        })?;
+        },
+    )?;
     let report = store.relocations(&image)?;
     match arguments.format {
         Format::Json => stdio::print(&format!("{}\n", serde_json::to_string(&report)?))?,

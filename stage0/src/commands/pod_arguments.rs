@@ -1,0 +1,184 @@
+//! The arguments of the verbs that make a pod, and the pod that they ask for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use stage1_skim::pod::PodPlan;
+
+use super::app_arguments::{self, AppArguments};
+use super::app_flags::AppFlags;
+use super::image_flags::{Fetching, ImageFlags};
+use crate::fetch::{Fetcher, PullPolicy};
+use crate::host::Host;
+use crate::image::reference::Reference;
+use crate::mounting;
+use crate::pod::directory::{LockedPod, Pods};
+use crate::pod::plan;
+use crate::pod::request::{AppRequest, PodRequest};
+use crate::pod::state::Stage;
+use crate::store::Store;
+use crate::{gc, store};
+
+/// How the apps of a pod are given.
+#[derive(Args, Debug)]
+pub struct PodArguments {
+    /// How images are fetched.
+    #[command(flatten)]
+    pub images: ImageFlags,
+    /// Write the pod's UUID to this file
+    #[arg(long, value_name = "FILE")]
+    pub uuid_file_save: Option<PathBuf>,
+    /// Flags of all apps.
+    #[command(flatten)]
+    pub common: AppFlags,
+    /// An image (a file, docker://…, an ID, a name: see skim fetch --help) and its flags
+    #[arg(
+        value_name = "IMAGE",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub apps: Vec<OsString>,
+}
+
+impl PodArguments {
+    /// Makes the pod in `stage`, [`Stage::Prepared`] or [`Stage::Run`]; in the latter it is
+    /// mounted, too. Where that fails, nothing of it is left.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the pod, its images or this host.
+    pub fn prepare(
+        &self,
+        host: &Host,
+        pods: &Pods,
+        pod: &PodKind,
+        stage: Stage,
+    ) -> Result<LockedPod> {
+        let apps = app_arguments::parse(&self.apps)?;
+        host.need_root()?;
+        let stage1 = host.stage1()?;
+        let store = Store::open(&host.directory)?;
+        let fetching = Fetching::AsNeeded(PullPolicy::New);
+        let request = self
+            .images
+            .with_fetcher(host, &store, fetching, |fetcher| {
+                self.request(host, fetcher, apps, pod)
+            })?;
+        // From here on nobody takes an image away, until it shows that the pod uses it.
+        let hold = store.hold()?;
+        note_use(&store, &request)?;
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &request)?;
+        if let Some(file) = &self.uuid_file_save {
+            std::fs::write(file, &uuid)
+                .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
+        }
+        let pod = make(pods, &plan, stage)?;
+        drop(hold);
+        Ok(pod)
+    }
+
+    /// The plan of the pod, of images that are in the store. Nothing is changed.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the pod.
+    pub fn plan(&self, host: &Host, kind: &PodKind) -> Result<PodPlan> {
+        let apps = app_arguments::parse(&self.apps)?;
+        host.need_root()?;
+        let stage1 = host.stage1()?;
+        ensure!(
+            host.directory.join(store::DIRECTORY).is_dir(),
+            "there is no store in {}: fetch the images first (skim fetch)",
+            host.directory.display()
+        );
+        let store = Store::open(&host.directory)?;
+        let request = self
+            .images
+            .with_fetcher(host, &store, Fetching::Never, |fetcher| {
+                self.request(host, fetcher, apps, kind)
+            })?;
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let path = Pods::new(&host.directory).run_path(&uuid);
+        plan::plan(&uuid, &path, &stage1, &request)
+    }
+
+    fn request(
+        &self,
+        host: &Host,
+        fetcher: &Fetcher<'_>,
+        apps: Vec<AppArguments>,
+        kind: &PodKind,
+    ) -> Result<PodRequest> {
+        let caller = host.environment();
+        let volumes = apps.iter().flat_map(|app| &app.flags.volume);
+        let volumes = self.common.volume.iter().chain(volumes).cloned().collect();
+        let apps: Result<Vec<_>> = apps
+            .into_iter()
+            .map(|app| {
+                let reference = Reference::parse(&app.image)?;
+                let image = fetcher
+                    .fetch(&reference)
+                    .with_context(|| format!("image {}", app.image))?;
+                let request = AppRequest {
+                    arguments: app.arguments,
+                    ..AppRequest::new(image)
+                };
+                app.flags.apply(request, &self.common, &caller)
+            })
+            .collect();
+        Ok(PodRequest {
+            apps: apps?,
+            volumes,
+            interactive: kind.interactive,
+            ..PodRequest::default()
+        })
+    }
+}
+
+/// What kind of pod is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PodKind {
+    /// Its one app has the caller's standard streams.
+    pub interactive: bool,
+}
+
+/// Notes that the images are used, if they are still there.
+fn note_use(store: &Store, request: &PodRequest) -> Result<()> {
+    let now = SystemTime::now();
+    request.apps.iter().try_for_each(|app| {
+        let image = &app.image;
+        let there = store.find_id(&image.id)?;
+        ensure!(
+            there.is_some_and(|there| there.key == image.key),
+            "image {} was removed from the store just now, or replaced: try again",
+            image.name()
+        );
+        store.note_use(image, now)
+    })
+}
+
+/// Makes the pod in `stage`; where that fails, nothing of it is left.
+fn make(pods: &Pods, plan: &PodPlan, stage: Stage) -> Result<LockedPod> {
+    let mut pod = pods.create(&plan.uuid)?;
+    let made = pod.fill(plan).and_then(|()| {
+        if stage == Stage::Prepared {
+            // It may be run after the next boot.
+            pod.sync()?;
+        }
+        pods.move_to(&mut pod, stage)?;
+        match stage {
+            Stage::Run => mounting::mount(plan, &pod),
+            _ => Ok(()),
+        }
+    });
+    match made {
+        Ok(()) => Ok(pod),
+        Err(error) => {
+            gc::report(gc::undo(pods, &pod));
+            Err(error)
+        }
+    }
+}
