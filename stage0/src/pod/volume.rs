@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use stage1_skim::pod::{MountPlan, VolumeKind, VolumePlan};
 
+mod parse;
+
+pub use self::parse::{Attributes, parse_mount, parse_volume, volume};
+
 use super::tree::Tree;
 use crate::image::manifest::MountPoint;
 
