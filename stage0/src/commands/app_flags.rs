@@ -23,7 +23,7 @@ const HEADING: &str = "Flags of an app, after its image";
 pub const COMMON: [&str; 5] = ["inherit_env", "set_env", "set_env_file", "volume", "mount"];
 
 /// The flags of one app.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = HEADING)]
 pub struct AppFlags {
     /// Call the app so [default: the last part of the image's name]

@@ -1,6 +1,8 @@
 //! The arguments of the verbs that make a pod, and the pod that they ask for.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -16,11 +18,15 @@ use crate::host::Host;
 use crate::image::reference::Reference;
 use crate::mounting;
 use crate::pod::directory::{LockedPod, Pods};
+use crate::pod::manifest::PodManifest;
 use crate::pod::plan;
 use crate::pod::request::{AppRequest, PodRequest};
 use crate::pod::state::Stage;
 use crate::store::Store;
 use crate::{gc, store};
+
+/// No pod manifest is larger, in bytes.
+const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
 
 /// How the apps of a pod are given.
 #[derive(Args, Debug)]
@@ -28,6 +34,9 @@ pub struct PodArguments {
     /// How images are fetched.
     #[command(flatten)]
     pub images: ImageFlags,
+    /// Make the pod that this appc pod manifest describes; its images are in the store
+    #[arg(long, value_name = "FILE")]
+    pub pod_manifest: Option<PathBuf>,
     /// Write the pod's UUID to this file
     #[arg(long, value_name = "FILE")]
     pub uuid_file_save: Option<PathBuf>,
@@ -37,7 +46,7 @@ pub struct PodArguments {
     /// An image (a file, docker://…, an ID, a name: see skim fetch --help) and its flags
     #[arg(
         value_name = "IMAGE",
-        required = true,
+        required_unless_present = "pod_manifest",
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
@@ -54,19 +63,15 @@ impl PodArguments {
         &self,
         host: &Host,
         pods: &Pods,
-        pod: &PodKind,
+        kind: &PodKind,
         stage: Stage,
     ) -> Result<LockedPod> {
-        let apps = app_arguments::parse(&self.apps)?;
+        let source = self.source()?;
         host.need_root()?;
         let stage1 = host.stage1()?;
         let store = Store::open(&host.directory)?;
         let fetching = Fetching::AsNeeded(PullPolicy::New);
-        let request = self
-            .images
-            .with_fetcher(host, &store, fetching, |fetcher| {
-                self.request(host, fetcher, apps, pod)
-            })?;
+        let request = self.request(host, &store, fetching, source, kind)?;
         // From here on nobody takes an image away, until it shows that the pod uses it.
         let hold = store.hold()?;
         note_use(&store, &request)?;
@@ -86,7 +91,7 @@ impl PodArguments {
     /// # Errors
     /// Whatever is wrong with the pod.
     pub fn plan(&self, host: &Host, kind: &PodKind) -> Result<PodPlan> {
-        let apps = app_arguments::parse(&self.apps)?;
+        let source = self.source()?;
         host.need_root()?;
         let stage1 = host.stage1()?;
         ensure!(
@@ -95,22 +100,62 @@ impl PodArguments {
             host.directory.display()
         );
         let store = Store::open(&host.directory)?;
-        let request = self
-            .images
-            .with_fetcher(host, &store, Fetching::Never, |fetcher| {
-                self.request(host, fetcher, apps, kind)
-            })?;
+        let request = self.request(host, &store, Fetching::Never, source, kind)?;
         let uuid = uuid::Uuid::new_v4().to_string();
         let path = Pods::new(&host.directory).run_path(&uuid);
         plan::plan(&uuid, &path, &stage1, &request)
     }
 
+    /// Where the apps are described.
+    fn source(&self) -> Result<Source> {
+        let Some(file) = &self.pod_manifest else {
+            return Ok(Source::Images(app_arguments::parse(&self.apps)?));
+        };
+        ensure!(
+            self.apps.is_empty()
+                && self.common == AppFlags::default()
+                && self.images.pull_policy.is_none(),
+            "conflicting flags set with --pod-manifest (see --help)"
+        );
+        let context = || format!("pod manifest {}", file.display());
+        let mut json = Vec::new();
+        File::open(file)
+            .and_then(|file| file.take(MANIFEST_MAX + 1).read_to_end(&mut json))
+            .with_context(context)?;
+        ensure!(
+            json.len() as u64 <= MANIFEST_MAX,
+            "pod manifest {}: it is larger than {MANIFEST_MAX} bytes",
+            file.display()
+        );
+        let manifest = PodManifest::parse(&json).with_context(context)?;
+        Ok(Source::Manifest(Box::new(manifest)))
+    }
+
     fn request(
+        &self,
+        host: &Host,
+        store: &Store,
+        fetching: Fetching,
+        source: Source,
+        kind: &PodKind,
+    ) -> Result<PodRequest> {
+        let request = self
+            .images
+            .with_fetcher(host, store, fetching, |fetcher| match source {
+                Source::Images(apps) => self.of_images(host, fetcher, apps),
+                Source::Manifest(manifest) => of_manifest(fetcher, *manifest),
+            })?;
+        Ok(PodRequest {
+            interactive: kind.interactive,
+            ..request
+        })
+    }
+
+    fn of_images(
         &self,
         host: &Host,
         fetcher: &Fetcher<'_>,
         apps: Vec<AppArguments>,
-        kind: &PodKind,
     ) -> Result<PodRequest> {
         let caller = host.environment();
         let volumes = apps.iter().flat_map(|app| &app.flags.volume);
@@ -132,10 +177,40 @@ impl PodArguments {
         Ok(PodRequest {
             apps: apps?,
             volumes,
-            interactive: kind.interactive,
             ..PodRequest::default()
         })
     }
+}
+
+/// Where the apps of a pod are described.
+enum Source {
+    Images(Vec<AppArguments>),
+    Manifest(Box<PodManifest>),
+}
+
+fn of_manifest(fetcher: &Fetcher<'_>, manifest: PodManifest) -> Result<PodRequest> {
+    let notes = (manifest.user_annotations, manifest.user_labels);
+    let apps: Result<Vec<_>> = manifest
+        .apps
+        .into_iter()
+        .map(|app| {
+            let name = app.name.clone();
+            let image = fetcher.fetch(&app.image.reference);
+            image
+                .and_then(|image| {
+                    app.image.check(&image)?;
+                    app.into_request(image, &notes.0, &notes.1)
+                })
+                .with_context(|| format!("app {name}"))
+        })
+        .collect();
+    Ok(PodRequest {
+        apps: apps?,
+        volumes: manifest.volumes,
+        isolators: manifest.isolators,
+        annotations: manifest.annotations,
+        interactive: false,
+    })
 }
 
 /// What kind of pod is made.

@@ -2,13 +2,15 @@
 //! made of its configuration (see [`super::oci::config`]).
 
 mod app;
-pub(in crate::image) mod fields;
+pub(crate) mod fields;
 mod metadata;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+pub(crate) use self::app::isolators;
 pub use self::app::{App, EnvironmentVariable, Isolator, MountPoint, Port, is_variable_name};
+pub(crate) use self::metadata::pairs;
 pub use self::metadata::{Pair, host_arch};
 
 use self::fields::Fields;
@@ -55,7 +57,7 @@ impl ImageManifest {
     fn from_value(value: &Value) -> Result<Self> {
         let fields =
             Fields::new("", value).map_err(|_| anyhow::anyhow!("it is not a JSON object"))?;
-        check_kind(&fields)?;
+        check_kind(&fields, "ImageManifest")?;
         let name = fields.required("name")?;
         check_identifier(&name).context("name")?;
         let labels = metadata::pairs(&fields, "labels")?;
@@ -99,12 +101,15 @@ impl ImageManifest {
     }
 }
 
-/// Checks that this is an image manifest, of a version of the specification.
-fn check_kind(fields: &Fields<'_>) -> Result<()> {
+/// Checks that this is a document of the kind `expected`, of a version of the specification.
+///
+/// # Errors
+/// Where it is not.
+pub(crate) fn check_kind(fields: &Fields<'_>, expected: &str) -> Result<()> {
     match fields.string("acKind")?.as_deref() {
-        Some("ImageManifest") => (),
-        Some(kind) => bail!("bad ACKind: {kind:?} (must be \"ImageManifest\")"),
-        None => bail!("missing acKind (must be \"ImageManifest\")"),
+        Some(kind) if kind == expected => (),
+        Some(kind) => bail!("bad ACKind: {kind:?} (must be {expected:?})"),
+        None => bail!("missing acKind (must be {expected:?})"),
     }
     let version = fields.required("acVersion")?;
     let parsed = semver::Version::parse(&version)

@@ -17,7 +17,7 @@ use super::volume::{self, Volumes};
 use crate::image::manifest::{App, ImageManifest, Isolator};
 
 /// Unit text for the app's service.
-const DROPIN: &str = "skim.dropin";
+pub const DROPIN: &str = "skim.dropin";
 
 /// Whether the app speaks sd_notify(3) (appc executors' own annotation).
 const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";

@@ -1,6 +1,6 @@
 //! Pods: from what the user asks for to a prepared pod, and the pods that there are.
 //!
-//! - [`request`]: what was asked for; [`plan`] and [`app`]: what stage1 will do
+//! - [`manifest`]: pods as data; [`request`]: what was asked for; [`plan`] and [`app`]: what stage1 will do
 //! - [`graph`], [`environment`], [`isolators`], [`volume`]: pure parts of the plan
 //! - [`tree`], [`user`], [`programs`]: look-ups in an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
@@ -12,6 +12,7 @@ pub mod environment;
 pub mod graph;
 pub mod info;
 pub mod isolators;
+pub mod manifest;
 pub mod plan;
 pub mod programs;
 pub mod request;

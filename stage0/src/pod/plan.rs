@@ -17,7 +17,7 @@ use super::volume::Volumes;
 use crate::image::name;
 
 /// Names of the apps that must be up before the app of this image, separated by blanks.
-const REQUIRES: &str = "skim.requires";
+pub const REQUIRES: &str = "skim.requires";
 
 /// Plans the pod `uuid`, whose directory will be `directory` when it runs, for the stage1 at
 /// `stage1`.

@@ -93,13 +93,3 @@ pub fn fill_in(text: &str, volumes: &[(String, String)]) -> Result<String> {
     let _ = volumes;
     Ok(text.to_string())
 }
-
-/// Stub.
-pub fn parse_volume(text: &str) -> Result<Volume> {
-    anyhow::bail!("{text}")
-}
-
-/// Stub.
-pub fn parse_mount(text: &str) -> Result<MountRequest> {
-    anyhow::bail!("{text}")
-}

@@ -86,7 +86,10 @@ pub struct Isolator {
 
 impl App {
     /// Parses and checks the `app` section.
-    pub(super) fn parse(fields: &Fields<'_>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self> {
         let (pre_start, post_stop) = event_handlers(fields)?;
         let working_directory = fields.string("workingDirectory")?.filter(|d| !d.is_empty());
         if let Some(directory) = &working_directory {
@@ -219,7 +222,11 @@ fn port(fields: &Fields<'_>) -> Result<Port> {
     })
 }
 
-fn isolators(fields: &Fields<'_>) -> Result<Vec<Isolator>> {
+/// Reads an array of isolators.
+///
+/// # Errors
+/// Where one has no name.
+pub(crate) fn isolators(fields: &Fields<'_>) -> Result<Vec<Isolator>> {
     fields
         .objects("isolators")?
         .iter()
