@@ -172,11 +172,6 @@ impl Fetcher<'_> {
     }
 }
 
-/// Why an image is not there that must be known.
-fn unknown() -> anyhow::Error {
-    anyhow::anyhow!("it is not in the store: fetch it first (skim fetch)")
-}
-
 /// What an image may be pinned by: its ID, and the digest of the index that led to it.
 fn ids(id: &ImageId, digest: Option<Sha256>) -> Vec<ImageId> {
     let mut ids = vec![id.clone()];

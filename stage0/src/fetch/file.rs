@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::{Fetcher, ids, unknown};
+use super::{Fetcher, ids};
 use crate::image::archive::compression::{Compression, Decoder};
-use crate::image::archive::pipeline::{self, Algorithm, Source};
+use crate::image::archive::pipeline::{self, Algorithm, Content, Source};
 use crate::image::blob::Blob;
 use crate::image::id::ImageId;
 use crate::image::oci::archive::{self, FileKind};
@@ -80,14 +80,11 @@ impl Fetcher<'_> {
         {
             return self.admit(image, None, false);
         }
-        if self.only_known {
-            return Err(unknown()).with_context(context);
-        }
         let began = SystemTime::now();
         let image = self
             .import(path, &blob, choice, signature.as_deref())
             .with_context(context)?;
-        if fingerprint(&blob, path)? == before {
+        if !self.only_known && fingerprint(&blob, path)? == before {
             // It only saves time.
             if let Err(error) = self.store.note_file(before, &key, began, &image) {
                 log::debug!("{error:#}");
@@ -175,6 +172,33 @@ impl Fetcher<'_> {
         blob_of_file(file)
     }
 
+    /// The image `id`, which must be in the store.
+    fn known(&self, id: &ImageId) -> Result<Image> {
+        let image = self.store.find_id(id)?;
+        let image = image.context("it is not in the store: fetch it first (skim fetch)")?;
+        self.admit(image, None, false)
+    }
+
+    /// The ID of an appc image.
+    fn aci_id(&self, blob: &Blob) -> Result<ImageId> {
+        let bar = self.import.progress.start("read", Some(blob.size));
+        let source = Source {
+            blob,
+            copy: None,
+            algorithm: Algorithm::Sha512,
+            limit: self.import.limits.expanded_bytes,
+            bar: &*bar,
+        };
+        let (_, measured) = pipeline::run(&source, |pipe| {
+            io::copy(pipe, &mut io::sink()).context("cannot read the image")
+        })?;
+        bar.finish();
+        match measured.content {
+            Content::Sha512(id) => Ok(id),
+            Content::Sha256(_) => bail!("its digest is not an appc image's"),
+        }
+    }
+
     /// Imports an appc image, its signature checked over the very bytes.
     pub(super) fn import_aci(
         &self,
@@ -182,6 +206,9 @@ impl Fetcher<'_> {
         origin: Origin,
         signature: Option<&[u8]>,
     ) -> Result<Image> {
+        if self.only_known {
+            return self.known(&self.aci_id(blob)?);
+        }
         let verdict = match signature {
             Some(signature) => Some(
                 self.trust
@@ -216,9 +243,7 @@ impl Fetcher<'_> {
     /// Imports an OCI image that is not pinned by a digest.
     fn import_oci(&self, image: &OciImage, origin: &Origin) -> Result<Image> {
         if self.only_known {
-            let (id, _) = self.store.describe(image)?;
-            let known = self.store.find_id(&id)?;
-            return self.admit(known.ok_or_else(unknown)?, None, false);
+            return self.known(&self.store.describe(image)?.0);
         }
         let check = |id: &ImageId, names: &[ImageName]| {
             let evidence = Evidence {
