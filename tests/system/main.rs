@@ -28,6 +28,7 @@ mod refusals;
 mod registry;
 mod relocation;
 mod resume;
+mod rkt_images;
 mod rkt_run;
 mod signatures;
 mod sources;

@@ -226,6 +226,29 @@ fn a_key_is_trusted_for_its_prefix_by_path_component() {
     case.store.fetch([case.app()]);
 }
 
+/// rkt's own test of trust, in its order: no key, a key for another prefix, somebody else's key, the
+/// right one, and a root key.
+#[test]
+fn rkt_trust() {
+    let host = Host::new();
+    let case = Case::new(&host);
+    case.policy(SIGNED);
+    let [owner, other] = ["owner", "other"].map(|name| case.signer.key(name, "ed25519"));
+    case.store.refuse("signature", [case.app()]);
+    case.signer.sign(&owner, &case.app());
+    case.store.refuse(&owner.fingerprint[24..], [case.app()]);
+    case.trust("--prefix=wrong.example", &owner.file);
+    case.store.refuse("example.com/app", [case.app()]);
+    case.trust("--prefix=example.com/app", &other.file);
+    case.store.refuse("example.com/app", [case.app()]);
+    case.trust("--prefix=example.com/app", &owner.file);
+    let id = case.store.fetch([case.app()]);
+    case.store.skim(["image", "rm", &id]).success();
+    case.signer.sign(&other, &case.app());
+    case.trust("--root", &other.file);
+    assert_eq!(case.store.fetch([case.app()]), id);
+}
+
 #[test]
 fn a_root_key_is_trusted_for_every_image() {
     let host = Host::new();
