@@ -1,36 +1,64 @@
 //! Mounts at and beneath a directory: found, and taken away.
 
 use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 /// Unmounts everything at and beneath `directory`, the last mount first.
 ///
+/// No symbolic link is followed on the way to a mount: what is in a volume belongs to others,
+/// who could make one meanwhile that leads to a mount of the host.
+///
 /// # Errors
 /// Where a mount is in use: the message names the processes that use it.
 pub fn unmount_beneath(directory: &Path) -> Result<()> {
     let directory = as_mounted(directory)?;
+    let Some(parent) = directory.parent() else {
+        bail!("{} cannot be unmounted", directory.display());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let above = rustix::fs::open(parent, flags, Mode::empty())
+        .with_context(|| format!("cannot open {}", parent.display()))?;
     let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
     for target in beneath(&table, &directory).iter().rev() {
-        match unmount(target, UnmountFlags::NOFOLLOW) {
+        match unmount_in(&above, parent, target) {
             Ok(()) => (),
             Err(Errno::BUSY) => {
                 let users = users_of(target)?;
-                bail!(
-                    "{} is in use by {users}: stop them and try again",
-                    target.display()
-                );
+                bail!("{target:?} is in use by {users}: stop them and try again");
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot unmount {}", target.display()));
+                return Err(error).with_context(|| format!("cannot unmount {target:?}"));
             }
         }
     }
     Ok(())
+}
+
+/// Unmounts `target`, which lies beneath the directory `above`.
+fn unmount_in(above: &OwnedFd, above_path: &Path, target: &Path) -> rustix::io::Result<()> {
+    let inside = target.strip_prefix(above_path).map_err(|_| Errno::INVAL)?;
+    let (Some(parent), Some(name)) = (inside.parent(), inside.file_name()) else {
+        return Err(Errno::INVAL);
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    // An open descriptor of the mount itself would keep it in use; umount(2) takes none anyway.
+    let parent = openat2(above, parent, flags, Mode::empty(), resolve)?;
+    let path = Path::new("/proc/self/fd")
+        .join(parent.as_raw_fd().to_string())
+        .join(name);
+    unmount(path, UnmountFlags::NOFOLLOW)
 }
 
 /// The path of `directory` as the mount table has it: no symbolic link on the way. One in the

@@ -8,6 +8,7 @@
 //!   status/.pod             the pod's exit code, once it has ended
 //!   apps/APP/upper,work     the overlay's own directories
 //!   apps/APP/rootfs         where the overlay is mounted
+//!   volumes/NAME            an empty volume's files
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -86,6 +87,11 @@ impl PodUnits {
             .strip_prefix('-')?
             .strip_suffix(".service")
     }
+}
+
+/// Where the empty volume `name` of the pod in the directory `pod` is.
+pub fn volume_directory(pod: &Path, name: &str) -> PathBuf {
+    pod.join("volumes").join(name)
 }
 
 /// The directories of one app's overlay.

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use stage1_skim::names::PodUnits;
-use stage1_skim::pod::AppPlan;
+use stage1_skim::pod::{AppPlan, MountPlan, VolumeKind, VolumePlan};
 
 use super::output;
 use crate::pod::info::{AppStatus, PodInfo};
+use crate::pod::programs::beneath;
 use crate::pod::state::State;
 
 /// One pod. Times are in whole seconds since the epoch.
@@ -33,6 +34,34 @@ pub struct Pod {
     pub slice: String,
     /// Its directory.
     pub directory: Option<String>,
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// A volume of a pod.
+#[derive(Debug, Serialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// `host` or `empty`.
+    pub kind: &'static str,
+    /// Where its files are on the host.
+    pub source: String,
+    /// Whether no app may write to it.
+    pub read_only: bool,
+}
+
+/// A volume in an app.
+#[derive(Debug, Serialize)]
+pub struct Mount {
+    /// The volume's name.
+    pub name: String,
+    /// Where it is mounted, a path of the host.
+    pub path: String,
+    /// Where the volume's files are on the host.
+    pub source: String,
+    /// Whether the app may not write to it.
+    pub read_only: bool,
 }
 
 /// One app. Times are in nanoseconds since the epoch.
@@ -60,6 +89,8 @@ pub struct App {
     pub unit: String,
     /// Where its rootfs is mounted.
     pub rootfs: String,
+    /// Its volumes.
+    pub mounts: Vec<Mount>,
 }
 
 /// A pod as JSON.
@@ -85,6 +116,37 @@ pub fn pod(info: &PodInfo) -> Pod {
         pid: info.pid,
         slice: units.slice(),
         directory: directory.map(|path| path.display().to_string()),
+        volumes: volumes(info).iter().map(volume).collect(),
+    }
+}
+
+fn volumes(info: &PodInfo) -> &[VolumePlan] {
+    let plan = info.plan.as_ref();
+    plan.map(|plan| &*plan.volumes).unwrap_or_default()
+}
+
+fn volume(plan: &VolumePlan) -> Volume {
+    Volume {
+        name: plan.name.clone(),
+        kind: match plan.kind {
+            VolumeKind::Host { .. } => "host",
+            VolumeKind::Empty { .. } => "empty",
+        },
+        source: plan.source.display().to_string(),
+        read_only: plan.read_only,
+    }
+}
+
+fn mount(info: &PodInfo, app: &AppPlan, mount: &MountPlan) -> Mount {
+    let volume = volumes(info)
+        .iter()
+        .find(|volume| volume.name == mount.volume);
+    let source = volume.map(|volume| volume.source.display().to_string());
+    Mount {
+        name: mount.volume.clone(),
+        path: beneath(&app.rootfs, &mount.target).display().to_string(),
+        source: source.unwrap_or_default(),
+        read_only: mount.read_only,
     }
 }
 
@@ -106,5 +168,6 @@ fn app(info: &PodInfo, plan: &AppPlan, status: &AppStatus, units: &PodUnits) -> 
         image_version: plan.image.version.clone(),
         unit: units.service(&plan.name),
         rootfs: plan.rootfs.display().to_string(),
+        mounts: plan.mounts.iter().map(|m| mount(info, plan, m)).collect(),
     }
 }

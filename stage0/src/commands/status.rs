@@ -10,6 +10,7 @@ use crate::cli::Format;
 use crate::host::Host;
 use crate::pod::directory::Pods;
 use crate::pod::info::PodInfo;
+use crate::pod::programs::beneath;
 use crate::pod::state::State;
 
 /// Arguments of `skim status`.
@@ -64,6 +65,11 @@ fn text(info: &PodInfo) -> String {
             lines.push(format!("unit-{}={}", plan.name, units.service(&plan.name)));
         } else if let Some(code) = status.exit_code {
             lines.push(format!("app-{}={code}", plan.name));
+        }
+        for mount in &plan.mounts {
+            let path = beneath(&plan.rootfs, &mount.target);
+            let (app, volume) = (&plan.name, &mount.volume);
+            lines.push(format!("volume-{app}-{volume}={}", path.display()));
         }
     }
     lines.join("\n") + "\n"

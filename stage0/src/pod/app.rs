@@ -1,10 +1,10 @@
 //! The plan of one app: what was asked for, its image looked into.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use stage1_skim::names::AppDirectory;
-use stage1_skim::pod::{AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, MountPlan, Root};
+use stage1_skim::pod::{AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, Root};
 use stage1_skim::unit::{self, Setting};
 
 use super::environment::{self, Sources};
@@ -13,7 +13,7 @@ use super::programs::{self, Programs};
 use super::request::{AppRequest, EnvironmentRequest};
 use super::tree::Tree;
 use super::user::{self, User};
-use super::volume::{self, Volumes};
+use super::volume::{self, AppVolumes, Volumes};
 use crate::image::manifest::{App, ImageManifest, Isolator};
 
 /// Unit text for the app's service.
@@ -45,10 +45,16 @@ pub fn plan(
         Root::Host => rootfs.as_path(),
         Root::Image => Path::new("/"),
     };
-    let points = &manifest.mount_points;
-    let mounts = volumes.mounts(name, &tree, &image.tree, points, &request.mounts)?;
+    let mounted = volume::Image {
+        app: name,
+        tree: &tree,
+        path: &image.tree,
+        points: &manifest.mount_points,
+        is_oci: image.id.is_oci(),
+    };
+    let AppVolumes { mounts, names } = volumes.mounts(&mounted, &request.mounts)?;
     let targets: Vec<_> = mounts.iter().map(|mount| mount.target.clone()).collect();
-    let places = Places::new(root, &mounts)?;
+    let places = Places::new(root, &names)?;
     let programs = Programs {
         tree: &tree,
         root,
@@ -161,19 +167,17 @@ struct Places {
 }
 
 impl Places {
-    fn new(root: &Path, mounts: &[MountPlan]) -> Result<Self> {
-        let mut volumes: Vec<(String, String)> = Vec::new();
-        for mount in mounts {
-            let path = programs::beneath(root, &mount.target);
-            let path = path.to_str().with_context(|| {
-                format!("the target of the volume {} is not UTF-8", mount.volume)
-            })?;
-            // The first of several places is the one that is told.
-            if !volumes.iter().any(|(name, _)| *name == mount.volume) {
-                volumes.push((mount.volume.clone(), path.to_string()));
-            }
-        }
-        Ok(Self { volumes })
+    fn new(root: &Path, names: &[(String, PathBuf)]) -> Result<Self> {
+        let volumes = names.iter().map(|(name, target)| {
+            let path = programs::beneath(root, target);
+            let path = path
+                .to_str()
+                .with_context(|| format!("the target of the volume {name} is not UTF-8"))?;
+            Ok((name.clone(), path.to_string()))
+        });
+        Ok(Self {
+            volumes: volumes.collect::<Result<_>>()?,
+        })
     }
 
     /// The variables that tell the app.

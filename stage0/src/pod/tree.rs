@@ -1,18 +1,21 @@
 //! What a plan has to look up in an image's tree, every path resolved as if the tree were `/`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// No file that is read out of an image for a plan is larger, in bytes.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// How many links a path may lead through, as the kernel's bound (path_resolution(7)).
+const LINKS_MAX: usize = 40;
 
 /// An image's tree, opened.
 pub struct Tree {
@@ -117,6 +120,51 @@ impl Tree {
         Ok(path.components().collect())
     }
 
+    /// `path` with every link on the way followed, the last one, too, as far as the image has
+    /// it. What lies in one of the paths of `covered` is not the image's: there the names stay.
+    ///
+    /// # Errors
+    /// Where a file that is no directory stands in the way, or links have no end.
+    pub fn resolve_links(&self, path: &Path, covered: &[&Path]) -> Result<PathBuf> {
+        let mut left = names(path);
+        let mut at = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = left.pop() {
+            if name == ".." {
+                at.pop();
+                continue;
+            }
+            at.push(&name);
+            if covered.iter().any(|covered| at.starts_with(covered)) {
+                continue;
+            }
+            let resolve = ResolveFlags::NO_SYMLINKS;
+            let Some(file) = self.look_up(&at, OFlags::PATH | OFlags::NOFOLLOW, resolve)? else {
+                continue;
+            };
+            match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+                FileType::Directory => (),
+                FileType::Symlink => {
+                    links += 1;
+                    ensure!(
+                        links <= LINKS_MAX,
+                        "{at:?} in the image is one link too many"
+                    );
+                    let link = rustix::fs::readlinkat(&file, "", Vec::new())
+                        .with_context(|| format!("cannot read the link {at:?} in the image"))?;
+                    let link = Path::new(OsStr::from_bytes(link.to_bytes()));
+                    match link.is_absolute() {
+                        true => at = PathBuf::from("/"),
+                        false => drop(at.pop()),
+                    }
+                    left.extend(names(link));
+                }
+                _ => ensure!(left.is_empty(), "{at:?} in the image is no directory"),
+            }
+        }
+        Ok(at)
+    }
+
     /// The path in the image of an open file beneath the tree.
     fn name_of(&self, file: &OwnedFd) -> Result<PathBuf> {
         let link = |file: &OwnedFd| {
@@ -129,7 +177,12 @@ impl Tree {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        self.look_up(path, flags, ResolveFlags::empty())
+    }
+
+    fn look_up(&self, path: &Path, flags: OFlags, how: ResolveFlags) -> Result<Option<OwnedFd>> {
+        let resolve =
+            how | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let path = if path.as_os_str().as_bytes().is_empty() {
             Path::new("/")
         } else {
@@ -142,6 +195,65 @@ impl Tree {
             Err(error) => {
                 Err(error).with_context(|| format!("cannot look up {path:?} in the image"))
             }
+        }
+    }
+}
+
+/// The names of a path, the first one last.
+fn names(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    let mut names: Vec<_> = names.collect();
+    names.reverse();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_within_the_image_as_far_as_it_goes() {
+        let lab = tempfile::tempdir().unwrap();
+        let at = |path: &str| lab.path().join(path);
+        fs::create_dir_all(at("srv/data")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        for (target, link) in [
+            ("srv/data", "data"),
+            ("/srv/data", "absolute"),
+            ("../../../etc/../srv", "climbs"),
+            ("/not/there/../here", "dangling"),
+            ("loop", "loop"),
+            ("/", "root"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        symlink("../../data/x", at("srv/data/deep")).unwrap();
+        let tree = Tree::open(lab.path()).unwrap();
+        for (path, covered, expected) in [
+            ("/srv/data", &[][..], Some("/srv/data")),
+            ("/srv//./data/", &[], Some("/srv/data")),
+            ("/data/new/x", &[], Some("/srv/data/new/x")),
+            ("/absolute", &[], Some("/srv/data")),
+            ("/climbs/data", &[], Some("/srv/data")),
+            ("/dangling/x", &[], Some("/not/here/x")),
+            ("/data/deep/y", &[], Some("/srv/data/x/y")),
+            ("/data/deep", &["/srv/data"], Some("/srv/data/deep")),
+            ("/data/deep", &["/srv/dat"], Some("/srv/data/x")),
+            ("/root", &[], Some("/")),
+            ("/file", &[], Some("/file")),
+            ("/file/x", &[], None),
+            ("/loop", &[], None),
+        ] {
+            let covered: Vec<_> = covered.iter().map(Path::new).collect();
+            let resolved = tree.resolve_links(Path::new(path), &covered).ok();
+            assert_eq!(resolved.as_deref(), expected.map(Path::new), "{path}");
         }
     }
 }

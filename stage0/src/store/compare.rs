@@ -8,7 +8,7 @@
 //! Nothing here follows a symbolic link or crosses into another mount, and the number of open
 //! files does not depend on a tree's depth.
 
-mod attributes;
+pub(crate) mod attributes;
 mod entry;
 mod repair;
 mod walk;

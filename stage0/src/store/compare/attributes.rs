@@ -42,7 +42,7 @@ pub(super) fn read(file: BorrowedFd<'_>) -> Result<Xattrs> {
 }
 
 /// Gives a file the attributes that `wanted` has, of those that count.
-pub(super) fn copy(wanted: BorrowedFd<'_>, found: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn copy(wanted: BorrowedFd<'_>, found: BorrowedFd<'_>) -> Result<()> {
     let (wanted, present) = (read(wanted)?, read(found)?);
     for (name, _) in &present {
         if !wanted.iter().any(|(other, _)| other == name) {
