@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, openat2};
+use stage1_skim::remove::remove_tree;
 
 use super::copy;
 
@@ -17,7 +18,7 @@ pub(super) struct Attributes {
     pub(super) gid: u32,
 }
 
-/// Makes the directory `path` and the one above it, and fills it with a copy of a directory in
+/// Makes the directory `path` anew, and the one above it, and fills it with a copy of a directory in
 /// the tree of an image (`fill`: the tree, and the directory).
 pub(super) fn make(
     path: &Path,
@@ -25,13 +26,17 @@ pub(super) fn make(
     fill: Option<(&Path, &Path)>,
 ) -> Result<()> {
     let context = || format!("cannot make {}", path.display());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{path:?} is no place for a volume");
+    };
     let mut builder = std::fs::DirBuilder::new();
-    if let Some(parent) = path.parent() {
-        // Nobody but root has business in there, but all must be able to pass: see the pod's
-        // own directory.
-        let builder = builder.recursive(true).mode(0o711);
-        builder.create(parent).with_context(context)?;
-    }
+    // Nobody but root has business in there, but all must be able to pass: see the pod's own
+    // directory.
+    let above = builder.recursive(true).mode(0o711);
+    above.create(parent).with_context(context)?;
+    // One that is left of a start that failed may be half full.
+    let above = std::fs::File::open(parent).with_context(context)?;
+    remove_tree(above.as_fd(), name).with_context(context)?;
     // Until all is in place, it is nobody else's.
     let builder = builder.recursive(false).mode(0o700);
     builder.create(path).with_context(context)?;
