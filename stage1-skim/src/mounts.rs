@@ -156,4 +156,27 @@ mod tests {
         assert_eq!(unescape(b"a\\011b"), PathBuf::from("a\tb"));
         assert_eq!(unescape(b"a\\9"), PathBuf::from("a\\9"));
     }
+
+    #[test]
+    fn no_link_is_followed_on_the_way_to_a_mount() {
+        let lab = tempfile::tempdir().unwrap();
+        let at = |path: &str| lab.path().join(path);
+        std::fs::create_dir_all(at("pod/real/place")).unwrap();
+        std::os::unix::fs::symlink("real", at("pod/link")).unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let above = rustix::fs::open(lab.path(), flags, Mode::empty()).unwrap();
+        let outcome = |path: &str| unmount_in(&above, lab.path(), &at(path)).unwrap_err();
+        // Nothing is mounted there; only root is told so.
+        for path in ["pod", "pod/real/place", "pod/link"] {
+            let error = outcome(path);
+            assert!(
+                matches!(error, Errno::INVAL | Errno::PERM),
+                "{path}: {error}"
+            );
+        }
+        assert_eq!(outcome("pod/link/place"), Errno::LOOP);
+        assert_eq!(outcome("pod/none/place"), Errno::NOENT);
+        let outside = unmount_in(&above, lab.path(), Path::new("/")).unwrap_err();
+        assert_eq!(outside, Errno::INVAL);
+    }
 }

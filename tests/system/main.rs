@@ -36,3 +36,4 @@ mod starting;
 mod store;
 mod support;
 mod units;
+mod volumes;

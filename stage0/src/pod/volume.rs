@@ -189,8 +189,10 @@ impl Volumes {
              volume, or the app by --name",
             point.name
         );
+        let kind = filled(image, target)?;
         let text = format!(
-            "app {}: no volume is given for its mount point {} ({}): an empty one is made",
+            "app {}: no volume is given for its mount point {} ({}): it gets one of its own, \
+             which goes with the pod",
             image.app, point.name, point.path
         );
         if image.is_oci {
@@ -199,7 +201,7 @@ impl Volumes {
             log::warn!("{text}");
         }
         Ok(VolumePlan {
-            kind: filled(image, target)?,
+            kind,
             source: names::volume_directory(&self.directory, &name),
             name,
             read_only: false,

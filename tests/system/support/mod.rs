@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod journal;
+pub(crate) mod mounts;
 pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod proxy;
