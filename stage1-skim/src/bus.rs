@@ -1,6 +1,7 @@
 //! systemd's D-Bus interface (org.freedesktop.systemd1(5)): the one module that speaks D-Bus.
 
 mod blocking;
+mod detail;
 mod events;
 
 use std::num::NonZeroUsize;
@@ -14,6 +15,7 @@ use zbus::{Connection, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 use self::events::{changes, changes_of_systemd, ends_of_jobs};
 
 pub use self::blocking::BlockingBus;
+pub use self::detail::{CommandEnd, ServiceDetail};
 pub use self::events::{Event, Listener};
 
 /// How long systemd may take to answer a call. Jobs are not calls: they have the units' own

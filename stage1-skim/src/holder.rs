@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 
-use crate::bus::{Bus, Event, Listener, ServiceState};
+use crate::bus::{Bus, Event, Listener, ServiceDetail, ServiceState};
 use crate::names::{self, EXIT_ERROR};
 use crate::output::{Follower, Source};
 use crate::pod_dir::PodDir;
 use crate::progress::Progress;
-use crate::{journal, logging, signals, stdio, timer};
+use crate::{journal, logging, report, signals, stdio, timer};
 
 /// How long to wait before asking again what could not be learnt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -161,6 +161,7 @@ impl<'a> Holder<'a> {
             }
         };
         self.record(code);
+        let detail = self.failure_detail().await;
         for service in &self.services {
             // At the end of the connection systemd drops the reference itself, only later.
             if let Err(error) = self.bus.release(service).await {
@@ -171,7 +172,10 @@ impl<'a> Holder<'a> {
         if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
             log::debug!("{error:#}");
         }
-        self.report_failure();
+        if let Some((service, ended)) = self.progress.failure() {
+            let is_output_shown = self.mode == Mode::Foreground;
+            report::report(self.pod, service, ended, &detail, is_output_shown);
+        }
         code
     }
 
@@ -364,20 +368,16 @@ impl<'a> Holder<'a> {
         }
     }
 
-    fn report_failure(&self) {
-        let Some((unit, ended)) = self.progress.first_failure() else {
-            return;
+    /// What only systemd knows of the failure, before it forgets the unit.
+    async fn failure_detail(&self) -> ServiceDetail {
+        let Some((service, _)) = self.progress.failure() else {
+            return ServiceDetail::default();
         };
-        let app = self.pod.units.app_of(unit).unwrap_or(unit);
-        let code = match ended.code {
-            Some(code) => format!(", code {code}"),
-            None => String::new(),
-        };
-        log::error!(
-            "app {app} failed ({}{code}): see skim logs {} {app}",
-            ended.result,
-            self.pod.plan.uuid
-        );
+        let detail = self.bus.service_detail(service).await;
+        detail.unwrap_or_else(|error| {
+            log::debug!("{error:#}");
+            ServiceDetail::default()
+        })
     }
 }
 

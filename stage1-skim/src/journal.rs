@@ -1,7 +1,11 @@
 //! The journal, as the holder uses it.
 
+mod export;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,11 +13,16 @@ use log::{Level, Record};
 use serde::Deserialize;
 use systemd_journal_logger::JournalLog;
 
+pub use self::export::Entry;
+
 /// How long journald may take to write out what it has.
 const SYNCHRONIZE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No reply of journald's is larger, in bytes.
 const REPLY_MAX: u64 = 4096;
+
+/// How much is kept of a field in the last entries of a service, in bytes.
+const TAIL_FIELD_MAX: usize = 4096;
 
 /// The `MESSAGE_ID` of the entry that the holder writes when its pod has exited.
 const POD_EXITED: &str = "a54e2c78505a469898b47526bce31d02";
@@ -45,6 +54,39 @@ pub fn synchronize() -> Result<()> {
 #[derive(Deserialize)]
 struct Reply {
     error: Option<String>,
+}
+
+/// The last entries about a service: what it said, and what systemd said of it.
+///
+/// What systemd's own child says before it executes the program belongs to no unit where
+/// journald was not quick enough to see it. It names the unit that it speaks of.
+///
+/// # Errors
+/// Where journald or journalctl do not do their part.
+pub fn tail(service: &str, entries: usize) -> Result<Vec<Entry>> {
+    synchronize()?;
+    let mut journalctl = Command::new("journalctl")
+        .args(["--quiet", "--all", "--output=export"])
+        .arg(format!("--lines={entries}"))
+        .arg("--output-fields=MESSAGE,MESSAGE_ID,PRIORITY,ERRNO,UNIT,_PID,_TRANSPORT")
+        .arg(format!("_SYSTEMD_UNIT={service}"))
+        .args(["+", &format!("UNIT={service}"), "_UID=0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot run journalctl")?;
+    let mut tail = Vec::new();
+    if let Some(stdout) = journalctl.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        while let Some(mut entry) = Entry::read(&mut stdout)? {
+            entry.truncate(TAIL_FIELD_MAX);
+            tail.push(entry);
+        }
+    }
+    journalctl.wait().context("cannot wait for journalctl")?;
+    Ok(tail)
 }
 
 /// Writes the entry [`POD_EXITED`].

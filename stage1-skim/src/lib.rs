@@ -7,12 +7,13 @@
 //! - [`directives`]: which directives are known, and which are skim's own
 //! - [`unit`], [`units`]: unit text as data, and a pod's unit files
 //! - [`progress`]: how far each app has come, from what systemd says
+//! - [`diagnosis`]: why an app has failed; only its `look` reads files
 //!
 //! What acts:
 //! - [`pod_dir`]: the pod's directory, [`write`](mod@write): unit files on disk, [`mounts`]
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
-//! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`journal`],
-//!   [`signals`], [`stdio`], [`timer`], [`logging`] serve them
+//! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`report`],
+//!   [`journal`], [`signals`], [`stdio`], [`timer`], [`logging`] serve them
 //! - [`credentials`]: from root to an app's user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
@@ -20,6 +21,7 @@
 pub mod bus;
 pub mod cgroup;
 pub mod credentials;
+pub mod diagnosis;
 pub mod directives;
 pub mod enter;
 pub mod escape;
@@ -34,6 +36,7 @@ pub mod pod;
 pub mod pod_dir;
 pub mod progress;
 pub mod remove;
+pub mod report;
 pub mod retire;
 pub mod run;
 pub mod signals;

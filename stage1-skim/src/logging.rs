@@ -40,6 +40,14 @@ pub fn detach() {
     DETACHED.store(true, Ordering::Relaxed);
 }
 
+/// Prints a line that belongs to the one logged before it, and is in the journal anyway: to
+/// standard error, unless log lines go to the journal.
+pub fn detail(line: &str) {
+    if !(DETACHED.load(Ordering::Relaxed) || connected_to_journal()) {
+        stdio::complain(&one_line(line));
+    }
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
         let target = metadata.target();
@@ -67,16 +75,22 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// What a terminal would act on is escaped: a message may quote an image.
-fn one_line(text: &str) -> String {
+/// What a terminal would act on is escaped, and what makes text look like other text: a message
+/// may quote an image or an app.
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
+        match c.is_control() || is_direction(c) {
             true => line.extend(c.escape_default()),
             false => line.push(c),
         }
     }
     line
+}
+
+/// Separators of lines, and marks and overrides of the direction of writing (Unicode, UAX #9).
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -88,5 +102,6 @@ mod tests {
         let line = "cannot use \"ä\\b\": it's damaged";
         assert_eq!(one_line(line), line);
         assert_eq!(one_line("a\n\u{1b}[2J\u{9b}b"), "a\\n\\u{1b}[2J\\u{9b}b");
+        assert_eq!(one_line("a\u{202e}b"), "a\\u{202e}b");
     }
 }

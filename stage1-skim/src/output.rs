@@ -3,7 +3,8 @@
 //! The apps write to the journal and to nothing else, so that `journalctl` and
 //! `systemctl status` show everything whether or not somebody looks on.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -11,12 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::journal;
-
-/// No journal field that is asked for is larger, in bytes: journald splits longer lines.
-const FIELD_MAX: u64 = 16 * 1024 * 1024;
+use crate::journal::{self, Entry};
 
 /// How long a pod runs before its output is followed: for one that ends sooner it is not worth
 /// it, as what is left at the end is read anyway.
@@ -173,14 +171,15 @@ impl Printer {
     fn print_all(&mut self, mut entries: impl BufRead) {
         let mut stdout = io::stdout().lock();
         loop {
-            match read_entry(&mut entries) {
+            match Entry::read(&mut entries) {
                 Ok(Some(entry)) => {
                     let printed = stdout.write_all(&line(&entry, self.prefix));
                     if printed.and_then(|()| stdout.flush()).is_err() {
                         self.is_closed = true;
                         return;
                     }
-                    self.cursor = Some(entry.cursor);
+                    let cursor = entry.get("__CURSOR").map(String::from_utf8_lossy);
+                    self.cursor = cursor.map(Cow::into_owned);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -192,71 +191,16 @@ impl Printer {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Entry {
-    cursor: String,
-    app: Vec<u8>,
-    message: Vec<u8>,
-}
-
-/// Reads one entry of the journal export format: `NAME=value` lines, or for values with line
-/// ends `NAME`, a 64-bit little-endian length and the bytes; an empty line ends the entry.
-fn read_entry(input: &mut impl BufRead) -> Result<Option<Entry>> {
-    let mut entry = Entry::default();
-    let mut any = false;
-    loop {
-        let mut line = Vec::new();
-        input.take(FIELD_MAX).read_until(b'\n', &mut line)?;
-        match line.pop() {
-            None => return Ok(None),
-            Some(b'\n') => (),
-            Some(_) => return Ok(None),
-        }
-        if line.is_empty() {
-            if any {
-                return Ok(Some(entry));
-            }
-            continue;
-        }
-        any = true;
-        let (name, value) = match line.iter().position(|byte| *byte == b'=') {
-            Some(at) => (line[..at].to_vec(), line[at + 1..].to_vec()),
-            None => (line, read_binary(input)?),
-        };
-        match name.as_slice() {
-            b"MESSAGE" => entry.message = value,
-            b"__CURSOR" => entry.cursor = String::from_utf8_lossy(&value).into_owned(),
-            b"SKIM_APP" => entry.app = value,
-            _ => (),
-        }
-    }
-}
-
-fn read_binary(input: &mut impl BufRead) -> Result<Vec<u8>> {
-    let mut length = [0; 8];
-    input.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    ensure!(
-        length <= FIELD_MAX,
-        "a field of {length} bytes in the journal"
-    );
-    let mut value = Vec::new();
-    input.take(length + 1).read_to_end(&mut value)?;
-    ensure!(
-        value.len() as u64 == length + 1 && value.pop() == Some(b'\n'),
-        "the journal's export breaks off"
-    );
-    Ok(value)
-}
-
 fn line(entry: &Entry, prefix: Option<usize>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(entry.message.len() + 32);
+    let message = entry.get("MESSAGE").unwrap_or_default();
+    let mut line = Vec::with_capacity(message.len() + 32);
     if let Some(width) = prefix {
-        line.extend_from_slice(&entry.app);
-        line.resize(width.max(entry.app.len()), b' ');
+        let app = entry.get("SKIM_APP").unwrap_or_default();
+        line.extend_from_slice(app);
+        line.resize(width.max(app.len()), b' ');
         line.extend_from_slice(b" | ");
     }
-    line.extend_from_slice(&entry.message);
+    line.extend_from_slice(message);
     line.push(b'\n');
     line
 }
@@ -266,36 +210,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_text_and_binary_fields() {
-        let mut input: &[u8] = b"__CURSOR=x=1\nMESSAGE=a=b\nSKIM_APP=web\n\n\
-            SKIM_APP=web\nMESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n\n\
-            MESSAGE=cut off\n";
-        let entry = read_entry(&mut input).unwrap().unwrap();
-        assert_eq!(
-            (&entry.app[..], &entry.message[..]),
-            (&b"web"[..], &b"a=b"[..])
-        );
-        assert_eq!(entry.cursor, "x=1");
-        let entry = read_entry(&mut input).unwrap().unwrap();
-        assert_eq!(entry.message, b"a\nb");
-        assert_eq!(read_entry(&mut input).unwrap(), None);
-    }
-
-    #[test]
-    fn a_length_that_lies_is_an_error() {
-        let mut input: &[u8] = b"MESSAGE\n\xff\xff\xff\xff\xff\xff\xff\xffa\n\n";
-        assert!(read_entry(&mut input).is_err());
-        let mut input: &[u8] = b"MESSAGE\n\x09\0\0\0\0\0\0\0a\n";
-        assert!(read_entry(&mut input).is_err());
-    }
-
-    #[test]
     fn prefixes_line_up() {
-        let entry = Entry {
-            app: b"web".to_vec(),
-            message: b"hello".to_vec(),
-            ..Entry::default()
-        };
+        let fields = [("SKIM_APP", "web"), ("MESSAGE", "hello")];
+        let entry = Entry::new(fields.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(line(&entry, None), b"hello\n");
         assert_eq!(line(&entry, Some(5)), b"web   | hello\n");
     }

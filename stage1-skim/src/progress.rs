@@ -1,6 +1,6 @@
 //! How far each app of a pod has come, from what systemd says: pure.
 
-use crate::bus::{ServiceEnd, ServiceState};
+use crate::bus::ServiceState;
 use crate::names::EXIT_ERROR;
 
 /// `si_code` of a process that exited (sigaction(2)); others were ended by a signal.
@@ -14,8 +14,47 @@ pub struct Ended {
     pub code: Option<u8>,
     /// Whether systemd counts the end as a failure (systemd.service(5), `SuccessExitStatus=`).
     pub failed: bool,
-    /// `Result=` of the service: success, exit-code, signal, timeout, protocol, …
+    /// `Result=` of the service: success, exit-code, signal, timeout, protocol, …; where it was
+    /// never started, the result of its start job.
     pub result: String,
+    /// How its main process ended.
+    pub main: Main,
+    /// Whether it was up once.
+    pub was_up: bool,
+}
+
+/// How the main process of a service ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Main {
+    /// There was none.
+    #[default]
+    Never,
+    /// With this exit code.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+}
+
+impl Main {
+    /// From how and with what a process ended, as systemd tells it (`ExecMainCode`,
+    /// `ExecMainStatus`).
+    pub fn new(code: i32, status: i32) -> Self {
+        let status = u8::try_from(status).unwrap_or(u8::MAX);
+        match code {
+            0 => Self::Never,
+            CLD_EXITED => Self::Exited(status),
+            _ => Self::Killed(status),
+        }
+    }
+
+    /// The exit code as a shell has it.
+    pub fn code(self) -> Option<u8> {
+        match self {
+            Self::Never => None,
+            Self::Exited(code) => Some(code),
+            Self::Killed(signal) => Some(signal.saturating_add(128)),
+        }
+    }
 }
 
 /// Where one app stands.
@@ -83,6 +122,8 @@ impl Progress {
                     code: None,
                     failed: !matches!(result, "canceled" | "collected" | "skipped"),
                     result: result.to_string(),
+                    main: Main::Never,
+                    was_up: false,
                 },
             );
         }
@@ -107,13 +148,16 @@ impl Progress {
                         code: None,
                         failed: true,
                         result: "unknown".to_string(),
+                        main: Main::Never,
+                        was_up: true,
                     },
                 );
             }
             "inactive" | "failed" => {
                 app.started = true;
                 if !matches!(app.state, AppState::Ended(_)) {
-                    self.end(index, ended(service));
+                    let was_up = app.was_up;
+                    self.end(index, ended(service, was_up));
                 }
             }
             "active" | "reloading" => {
@@ -152,9 +196,19 @@ impl Progress {
 
     /// The app that failed first: its unit, and how.
     pub fn first_failure(&self) -> Option<(&str, &Ended)> {
-        let app = &self.apps[self.first_failure?];
+        self.failure_of(&self.apps[self.first_failure?])
+    }
+
+    /// What to tell of: the app that failed first, or else one that could not start because of
+    /// a unit that is none of the pod's.
+    pub fn failure(&self) -> Option<(&str, &Ended)> {
+        let first = self.first_failure();
+        first.or_else(|| self.apps.iter().find_map(|app| self.failure_of(app)))
+    }
+
+    fn failure_of<'a>(&self, app: &'a App) -> Option<(&'a str, &'a Ended)> {
         match &app.state {
-            AppState::Ended(ended) => Some((&app.unit, ended)),
+            AppState::Ended(ended) if ended.failed => Some((&app.unit, ended)),
             _ => None,
         }
     }
@@ -201,26 +255,22 @@ fn has_run(service: &ServiceState) -> bool {
     service.end.as_ref().is_some_and(|end| end.was_started)
 }
 
-fn ended(service: &ServiceState) -> Ended {
+fn ended(service: &ServiceState, was_up: bool) -> Ended {
     let end = service.end.clone().unwrap_or_default();
-    let number = u8::try_from(end.status).unwrap_or(u8::MAX);
-    let code = match end {
-        ServiceEnd { code: 0, .. } => None,
-        ServiceEnd {
-            code: CLD_EXITED, ..
-        } => Some(number),
-        _ => Some(number.saturating_add(128)),
-    };
+    let main = Main::new(end.code, end.status);
     Ended {
-        code,
+        code: main.code(),
         failed: service.active == "failed" || end.result != "success",
         result: end.result,
+        main,
+        was_up,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::ServiceEnd;
 
     fn service(active: &str, result: &str, main_code: i32, main_status: i32) -> ServiceState {
         ServiceState {

@@ -14,6 +14,7 @@ mod cli;
 mod concurrency;
 mod crash;
 mod daemons;
+mod diagnosis;
 mod docker;
 mod gc;
 mod harness;

@@ -1,0 +1,48 @@
+//! What the holder tells of an app that has failed: one line with the cause, the last lines of
+//! the journal, and the command that shows more.
+
+use crate::bus::ServiceDetail;
+use crate::diagnosis::{self, Facts};
+use crate::pod_dir::PodDir;
+use crate::progress::Ended;
+use crate::{journal, logging};
+
+/// How many of the last entries about the app are looked at.
+const JOURNAL_ENTRIES: usize = 100;
+
+/// Reports that the app of `service` has failed. `is_output_shown` says that what it printed is
+/// on the screen already.
+pub fn report(
+    pod: &PodDir,
+    service: &str,
+    ended: &Ended,
+    detail: &ServiceDetail,
+    is_output_shown: bool,
+) {
+    let apps = &pod.plan.apps;
+    let Some(app) = apps
+        .iter()
+        .find(|app| pod.units.service(&app.name) == service)
+    else {
+        return;
+    };
+    let journal = journal::tail(service, JOURNAL_ENTRIES).unwrap_or_else(|error| {
+        log::debug!("{error:#}");
+        Vec::new()
+    });
+    let facts = Facts {
+        app,
+        service,
+        ended,
+        detail,
+        journal: &journal,
+    };
+    let finding = facts
+        .suspect()
+        .and_then(|suspect| diagnosis::look(app, suspect));
+    log::error!("{}", facts.headline(finding.as_ref()));
+    for line in diagnosis::excerpt(service, &journal, is_output_shown) {
+        logging::detail(&format!("    {line}"));
+    }
+    log::info!("see: skim logs {} {}", pod.plan.uuid, app.name);
+}
