@@ -176,6 +176,7 @@ impl Bus {
             ("PropagatesStopTo", Variant::from(scope.wants.to_vec())),
             ("After", Variant::from(vec!["dbus.service", "dbus.socket"])),
             ("CollectMode", Variant::from("inactive-or-failed")),
+            ("SendSIGHUP", Variant::from(scope.hang_up)),
         ];
         // "replace", as the slice above all pods may have a stop job queued: the pod before this
         // one may have been the last in it.
@@ -299,6 +300,8 @@ pub struct Scope<'a> {
     pub pid: u32,
     /// The units that start with it, and stop before it does.
     pub wants: &'a [String],
+    /// Whether its processes get SIGHUP, too, when it stops (`SendSIGHUP=`, systemd.kill(5)).
+    pub hang_up: bool,
 }
 
 /// `None` where systemd has no such unit loaded.

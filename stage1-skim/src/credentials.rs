@@ -59,6 +59,21 @@ pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<Exec
 /// # Errors
 /// Where the kernel refuses the change or the execution.
 pub fn exec(who: &Credentials, program: &Path, argv: &[String]) -> Result<Infallible> {
+    become_user(who)?;
+    let failed = || format!("cannot execute {}", program.display());
+    let path = CString::new(program.as_os_str().as_bytes()).with_context(failed)?;
+    let argv: Result<Vec<_>, _> = argv
+        .iter()
+        .map(|word| CString::new(word.as_str()))
+        .collect();
+    nix::unistd::execv(&path, &argv.with_context(failed)?).with_context(failed)
+}
+
+/// Becomes `who`. Ambient capabilities stay.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn become_user(who: &Credentials) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(who.uid), Gid::from_raw(who.gid));
     let groups = who.supplementary_gids.iter().copied();
     let groups: Vec<_> = groups.map(Gid::from_raw).collect();
@@ -67,14 +82,7 @@ pub fn exec(who: &Credentials, program: &Path, argv: &[String]) -> Result<Infall
     set_thread_res_gid(gid, gid, gid).context("cannot set the group")?;
     set_keep_capabilities(!ambient.is_empty()).context("cannot keep capabilities")?;
     set_thread_res_uid(uid, uid, uid).context("cannot set the user")?;
-    raise(ambient).context("cannot raise the ambient capabilities")?;
-    let failed = || format!("cannot execute {}", program.display());
-    let path = CString::new(program.as_os_str().as_bytes()).with_context(failed)?;
-    let argv: Result<Vec<_>, _> = argv
-        .iter()
-        .map(|word| CString::new(word.as_str()))
-        .collect();
-    nix::unistd::execv(&path, &argv.with_context(failed)?).with_context(failed)
+    raise(ambient).context("cannot raise the ambient capabilities")
 }
 
 fn ambient_capabilities() -> CapabilitySet {

@@ -14,6 +14,7 @@
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
 //! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`report`],
 //!   [`journal`], [`signals`], [`stdio`], [`timer`], [`logging`] serve them
+//! - [`interactive`]: a pod whose one app has the caller's terminal
 //! - [`credentials`]: from root to an app's user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
@@ -27,6 +28,7 @@ pub mod enter;
 pub mod escape;
 pub mod gc;
 pub mod holder;
+pub mod interactive;
 pub mod journal;
 pub mod logging;
 pub mod mounts;

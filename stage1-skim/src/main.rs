@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::Credentials;
 use stage1_skim::pod_dir::PodDir;
-use stage1_skim::{credentials, enter, gc, logging, names, retire, run, stdio, stop};
+use stage1_skim::{credentials, enter, gc, interactive, logging, names, retire, run, stdio, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.
@@ -56,6 +56,9 @@ enum PodEntrypoint {
     },
     /// Take the pod's units and mounts off the host
     Gc,
+    /// Become the app of an interactive pod; its holder calls it
+    #[command(name = interactive::ENTRYPOINT, hide = true)]
+    BecomeApp,
     /// Stop the pod
     Stop {
         /// Kill its processes
@@ -141,6 +144,11 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
             gc::collect_alone(pod, &BlockingBus::connect()?)?;
             Ok(0)
         }
+        PodEntrypoint::BecomeApp => {
+            let Err(error) = interactive::become_app(pod.app(None)?);
+            stdio::complain(&logging::one_line(&format!("{error:#}")));
+            Ok(EXIT_EXEC)
+        }
         PodEntrypoint::Stop { force } => {
             stop::stop(&pod.units, &BlockingBus::connect()?, force)?;
             Ok(0)
@@ -149,6 +157,10 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
 }
 
 fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
+    if pod.plan.interactive {
+        ensure!(!detach, "an interactive pod cannot be detached");
+        return end(pod, interactive::run(pod), rm);
+    }
     let mode = if detach {
         // The pod outlives the caller's terminal and its signals.
         rustix::process::setsid().context("cannot leave the caller's session")?;
@@ -156,7 +168,10 @@ fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
     } else {
         Mode::Foreground
     };
-    let code = run::run(pod, mode);
+    end(pod, run::run(pod, mode), rm)
+}
+
+fn end(pod: &PodDir, code: Result<u8>, rm: bool) -> Result<u8> {
     // A pod that could not even be started is no use to anybody.
     if (rm || code.is_err())
         && let Err(error) = retire::retire(pod)

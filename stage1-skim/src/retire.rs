@@ -38,5 +38,6 @@ fn leave_slice(pod: &PodDir, bus: &BlockingBus) -> Result<()> {
         slice: "system.slice",
         pid: std::process::id(),
         wants: &[],
+        hang_up: false,
     })
 }

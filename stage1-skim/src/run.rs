@@ -58,6 +58,7 @@ async fn start(pod: &PodDir) -> Result<(Bus, Listener)> {
         slice: &slice,
         pid: std::process::id(),
         wants: &services,
+        hang_up: false,
     })
     .await?;
     drop(lock);

@@ -15,6 +15,8 @@ pub enum Section {
     Unit,
     /// `[Service]`, systemd.service(5) and what it includes.
     Service,
+    /// `[Slice]`, systemd.slice(5) and what it includes.
+    Slice,
 }
 
 impl fmt::Display for Section {
@@ -22,6 +24,7 @@ impl fmt::Display for Section {
         f.write_str(match self {
             Self::Unit => "Unit",
             Self::Service => "Service",
+            Self::Slice => "Slice",
         })
     }
 }
@@ -49,6 +52,11 @@ impl Setting {
     /// A setting of the section `[Service]`.
     pub fn service(key: &str, value: impl Into<String>) -> Self {
         Self::new(Section::Service, key, value)
+    }
+
+    /// A setting of the section `[Slice]`.
+    pub fn slice(key: &str, value: impl Into<String>) -> Self {
+        Self::new(Section::Slice, key, value)
     }
 
     fn new(section: Section, key: &str, value: impl Into<String>) -> Self {

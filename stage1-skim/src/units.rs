@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::credentials;
 use crate::escape;
+use crate::interactive;
 use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
 use crate::pod::{AppPlan, PodPlan};
 use crate::unit::{self, Setting};
@@ -20,7 +21,7 @@ pub struct UnitFile {
     pub text: String,
 }
 
-/// The unit files of a pod: its slice, and a service for each app. `stage1` is the path of
+/// The unit files of a pod: its slice, and a service for each app that is not interactive. `stage1` is the path of
 /// stage1-skim, which changes to an app's user (see [`crate::credentials`]).
 ///
 /// # Errors
@@ -28,10 +29,19 @@ pub struct UnitFile {
 /// the value.
 pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
     let names = PodUnits::new(&plan.uuid);
+    let mut slice_settings = plan.slice_settings.clone();
+    if plan.interactive {
+        interactive::check(plan)?;
+        slice_settings.extend(plan.apps.iter().flat_map(interactive::slice_settings));
+    }
     let mut files = vec![slice(
         &names.slice(),
         &format!("skim pod {}", escape::text(&plan.uuid)),
+        &slice_settings,
     )];
+    if plan.interactive {
+        return Ok(files);
+    }
     for app in &plan.apps {
         let name = names.service(&app.name);
         let text = service(plan, app, &names, stage1)
@@ -52,16 +62,17 @@ fn check_name(unit: &str) -> Result<()> {
 
 /// The slice above all pods' slices, for a host that has none installed.
 pub fn root_slice() -> UnitFile {
-    slice(ROOT_SLICE, "skim pods")
+    slice(ROOT_SLICE, "skim pods", &[])
 }
 
 /// A slice that goes when nothing in it is left: one that a scope merely pulled in would stay
 /// active for ever, and a process inside that stops it kills itself.
-fn slice(name: &str, description: &str) -> UnitFile {
-    let settings = [
+fn slice(name: &str, description: &str, further: &[Setting]) -> UnitFile {
+    let mut settings = vec![
         Setting::unit("Description", description),
         Setting::unit("StopWhenUnneeded", "yes"),
     ];
+    settings.extend_from_slice(further);
     UnitFile {
         name: name.to_string(),
         text: unit::render(&[], &settings),

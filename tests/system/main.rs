@@ -19,6 +19,7 @@ mod docker;
 mod gc;
 mod harness;
 mod hostile;
+mod interactive;
 mod isolation;
 mod killing;
 mod lifecycle;

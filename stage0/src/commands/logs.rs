@@ -16,6 +16,8 @@ Examples:
   skim logs 6ba7b810            all apps of a pod
   skim logs -f 6ba7b810 docker  one app, and what it says from now on
 
+Of a pod that was run with --interactive there is nothing: its app has the caller's streams.
+
 This is journalctl for the units of the pod; for more of it, give it the unit's name, which
 skim status tells. The journal outlives the pod: a whole UUID serves even when the pod is gone.";
 

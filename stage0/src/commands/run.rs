@@ -46,7 +46,8 @@ pub struct RunArguments {
     /// Remove the pod as soon as it has exited
     #[arg(long)]
     pub rm: bool,
-    /// Give the pod's one app the caller's standard streams and terminal
+    /// Give the pod's one app the caller's standard streams and terminal; it is no service then,
+    /// and skim logs has nothing of it
     #[arg(long, conflicts_with = "detach")]
     pub interactive: bool,
     /// Print the units that would be written, of images in the store, and do nothing

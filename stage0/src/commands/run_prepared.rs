@@ -27,7 +27,8 @@ pub struct RunPreparedArguments {
     /// Remove the pod as soon as it has exited
     #[arg(long)]
     pub rm: bool,
-    /// Give the pod's one app the caller's standard streams and terminal
+    /// Give the pod's one app the caller's standard streams and terminal; it is no service then,
+    /// and skim logs has nothing of it
     #[arg(long, conflicts_with = "detach")]
     pub interactive: bool,
     /// The pod's UUID, or the beginning of it

@@ -38,6 +38,24 @@ pub struct CommandEnd {
     pub status: i32,
 }
 
+impl CommandEnd {
+    /// Of a command that exited with `code`.
+    pub fn of_exit(code: u8) -> Self {
+        Self {
+            code: 1, // CLD_EXITED
+            status: code.into(),
+        }
+    }
+
+    /// Of a command that `signal` ended.
+    pub fn of_signal(signal: u8) -> Self {
+        Self {
+            code: 2, // CLD_KILLED
+            status: signal.into(),
+        }
+    }
+}
+
 /// `a(sasbttttuii)`: path, arguments, whether a failure is ignored, when it started and ended (of
 /// two clocks each), PID, code, status.
 type Commands = Vec<(String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32)>;

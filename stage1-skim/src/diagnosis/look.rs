@@ -122,7 +122,7 @@ impl Program<'_> {
         let errno = errno.map(Errno::from_raw_os_error);
         let mut paths = Vec::new();
         let finding = self.follow(tree, &mut paths).err();
-        if errno == Some(Errno::ACCESS) {
+        if errno == Some(Errno::ACCESS) || (errno.is_none() && finding.is_none()) {
             return paths.iter().find_map(|path| self.denied(tree, path));
         }
         // What was found must be able to give this error.

@@ -14,5 +14,6 @@ pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod store;
 pub(crate) mod systemd;
+pub(crate) mod terminal;
 pub(crate) mod trace;
 pub(crate) mod tree;

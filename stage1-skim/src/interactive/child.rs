@@ -1,0 +1,100 @@
+//! What the holder's child does before it is the app.
+
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
+
+use crate::credentials;
+use crate::pod::{AppPlan, Capabilities, ExecPlan};
+
+const OOM_SCORE_ADJUST: &str = "OOMScoreAdjust";
+const NO_NEW_PRIVILEGES: &str = "NoNewPrivileges";
+
+/// What of an app's isolators is applied here.
+pub const APPLIED: [&str; 2] = [OOM_SCORE_ADJUST, NO_NEW_PRIVILEGES];
+
+/// Becomes the app, in this process, whose environment is the app's.
+///
+/// # Errors
+/// Where the kernel refuses something on the way.
+pub fn become_app(app: &AppPlan) -> Result<Infallible> {
+    let setting = |key: &str| {
+        let mut settings = app.isolation_settings.iter().rev();
+        settings.find(|setting| setting.key == key)
+    };
+    if let Some(score) = setting(OOM_SCORE_ADJUST) {
+        std::fs::write("/proc/self/oom_score_adj", &score.value)
+            .with_context(|| format!("cannot set the OOM score to {}", score.value))?;
+    }
+    let directory = &app.working_directory;
+    std::env::set_current_dir(directory)
+        .with_context(|| format!("cannot enter the directory {}", directory.display()))?;
+    if let Some(confined) = &app.capabilities {
+        confine(confined, app.credentials.uid == 0).context("cannot confine capabilities")?;
+    }
+    if app.credentials != Default::default() {
+        credentials::become_user(&app.credentials)?;
+    }
+    if setting(NO_NEW_PRIVILEGES).is_some_and(|setting| setting.value == "yes") {
+        set_no_new_privs(true).context("cannot set no_new_privs")?;
+    }
+    Err(command(&app.exec).exec())
+        .with_context(|| format!("cannot execute {}", app.exec.path.display()))
+}
+
+/// The command, of which `argv[0]` need not be the path. `SIGPIPE` ends it, as it ends what a
+/// shell runs.
+pub fn command(plan: &ExecPlan) -> Command {
+    let mut command = Command::new(&plan.path);
+    let mut argv = plan.argv.iter();
+    if let Some(name) = argv.next() {
+        command.arg0(name);
+    }
+    command.args(argv);
+    command
+}
+
+/// As systemd does for `CapabilityBoundingSet=` and `AmbientCapabilities=`: what is dropped is
+/// gone once the app is executed.
+fn confine(confined: &Capabilities, is_root: bool) -> Result<()> {
+    let named = |names: &[String]| {
+        let mut set = CapabilitySet::empty();
+        for name in names {
+            let bare = name.strip_prefix("CAP_").unwrap_or(name);
+            set |= CapabilitySet::from_name(bare)
+                .with_context(|| format!("{name:?} is no capability"))?;
+        }
+        anyhow::Ok(set)
+    };
+    let (kept, is_ambient) = match confined {
+        Capabilities::Retain(names) => (named(names)?, !is_root),
+        Capabilities::Remove(names) => (CapabilitySet::all() - named(names)?, false),
+    };
+    for capability in (CapabilitySet::all() - kept).iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // This kernel does not have it.
+            Err(rustix::io::Errno::INVAL) => (),
+            dropped => dropped?,
+        }
+    }
+    if is_ambient {
+        let own = capabilities(None)?;
+        set_capabilities(
+            None,
+            CapabilitySets {
+                inheritable: kept,
+                ..own
+            },
+        )?;
+        for capability in kept.iter() {
+            configure_capability_in_ambient_set(capability, true)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,443 @@
+//! `skim run --interactive`: the app has the caller's streams and terminal.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::command::{Outcome, run, skim};
+use crate::support::host::Host;
+use crate::support::image::Image;
+use crate::support::journal;
+use crate::support::pod::{Pod, gc};
+use crate::support::systemd;
+use crate::support::terminal::Step::{Expect, Send};
+use crate::support::terminal::{END_OF_FILE, INTERRUPT, SUSPEND, on_terminal};
+use crate::support::trace::Trace;
+
+const NAME: &str = "tools";
+
+fn shell(host: &Host, script: &str) -> String {
+    let image = Image::busybox(host, NAME)
+        .exec(&["/bin/sh", "-c", script])
+        .build();
+    image.to_str().expect("the path is text").to_owned()
+}
+
+#[track_caller]
+fn interactive(image: &str) -> Outcome {
+    skim(["run", "--interactive", image])
+}
+
+/// The one pod that there is.
+#[track_caller]
+fn pod() -> Pod {
+    Pod {
+        uuid: skim(["list", "--quiet"]).line(),
+    }
+}
+
+#[track_caller]
+fn assert_gone() {
+    gc();
+    Trace::assert_none();
+}
+
+#[test]
+fn a_pipe_goes_through() {
+    let host = Host::new();
+    let image = shell(&host, "cat; echo done >&2");
+    let pipe = format!("printf 'one\\ntwo' | skim run --interactive {image}");
+    let outcome = run("sh", ["-c", &pipe]).success();
+    assert_eq!(outcome.stdout, "one\ntwo");
+    assert_eq!(outcome.stderr, "done\n");
+    assert_gone();
+}
+
+#[test]
+fn exit_codes_are_the_app_s() {
+    let host = Host::new();
+    for (end, code, says) in [
+        ("exit 0", 0, ""),
+        ("exit 3", 3, ""),
+        (
+            "kill -KILL $$",
+            137,
+            "skim: error: app tools failed: killed by SIGKILL\n",
+        ),
+        ("kill -INT $$", 130, ""),
+        ("exec /bin/no-such", 127, ""),
+    ] {
+        let outcome = interactive(&shell(&host, end));
+        assert_eq!(outcome.code, Some(code), "{end}: {outcome:#?}");
+        if code != 127 {
+            assert_eq!(outcome.stderr, says, "{end}");
+        }
+        let status = skim(["status", &pod().uuid]).success().stdout;
+        assert!(status.contains("exited"), "{status}");
+        assert!(status.contains(&code.to_string()), "{status}");
+        assert_gone();
+    }
+}
+
+#[test]
+fn a_terminal_is_the_app_s() {
+    let host = Host::new();
+    let script = "test -t 0 && test -t 1 && test -t 2 && busybox stty size; echo $TERM";
+    let image = shell(&host, script);
+    let outcome = on_terminal(&[], ["skim", "run", "--interactive", "--rm", &image]).success();
+    assert_eq!(outcome.stdout, "33 77\r\nvt100\r\n");
+    Trace::assert_none();
+}
+
+#[test]
+fn ctrl_c_is_for_the_app() {
+    let host = Host::new();
+    let waits = "echo up; while :; do sleep 1000000 & wait; done";
+    for (script, code) in [
+        (format!("trap 'echo caught; exit 5' INT; {waits}"), 5),
+        (waits.to_owned(), 130),
+    ] {
+        let image = shell(&host, &script);
+        let steps = [Expect("up"), INTERRUPT];
+        let outcome = on_terminal(&steps, ["skim", "run", "--interactive", &image]);
+        assert_eq!(outcome.code, Some(code), "{outcome:#?}");
+        assert_eq!(outcome.stdout.contains("caught"), code == 5, "{outcome:#?}");
+        assert_gone();
+    }
+}
+
+/// A shell of the caller's, in which skim is a job.
+#[track_caller]
+fn in_a_shell(host: &Host, steps: &[crate::support::terminal::Step<'_>]) -> Outcome {
+    let rc = host.scratch().join("rc");
+    fs::write(&rc, "PS1='ready> '\n").expect("cannot write");
+    let rc = rc.to_str().expect("the path is text");
+    on_terminal(steps, ["bash", "--noprofile", "--rcfile", rc, "-i"])
+}
+
+#[test]
+fn ctrl_z_stops_the_job_and_fg_goes_on() {
+    let host = Host::new();
+    let image = shell(&host, "echo app is up; cat; echo app ends");
+    let run = format!("skim run --interactive {image}\n");
+    let outcome = in_a_shell(
+        &host,
+        &[
+            Expect("ready> "),
+            Send(&run),
+            Expect("app is up"),
+            SUSPEND,
+            Expect("Stopped"),
+            Expect("ready> "),
+            Send("fg\n"),
+            Send("hello\n"),
+            // What the terminal echoes, and what the app says.
+            Expect("hello"),
+            Expect("hello"),
+            END_OF_FILE,
+            Expect("app ends"),
+            Expect("ready> "),
+            Send("echo code=$?; exit\n"),
+            Expect("code=0"),
+        ],
+    );
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_gone();
+}
+
+/// A shell has process groups of its own, and gives them the terminal.
+#[test]
+fn a_shell_as_the_app_hands_the_terminal_back() {
+    let host = Host::new();
+    let image = Image::busybox(&host, NAME).exec(&["/bin/sh", "-i"]);
+    let image = image.app(
+        "environment",
+        json!([{ "name": "PS1", "value": "inner> " }]),
+    );
+    let run = format!("skim run --interactive {}\n", image.build().display());
+    for (last, code) in [("exit 4\n", "code=4"), ("kill -KILL $$\n", "code=137")] {
+        let outcome = in_a_shell(
+            &host,
+            &[
+                Expect("ready> "),
+                Send(&run),
+                Expect("inner> "),
+                Send("sleep 1000000\n"),
+                Expect("sleep"),
+                INTERRUPT,
+                Expect("inner> "),
+                Send(last),
+                Expect("ready> "),
+                Send("echo code=$?\n"),
+                Expect(code),
+                Expect("ready> "),
+                // The terminal is the caller's again, and echoes.
+                Send("cat\n"),
+                Send("through\n"),
+                Expect("through"),
+                Expect("through"),
+                END_OF_FILE,
+                Expect("ready> "),
+                Send("exit\n"),
+            ],
+        );
+        assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+        assert_gone();
+    }
+}
+
+#[test]
+fn a_shell_that_suspends_itself_stops_the_job() {
+    let host = Host::new();
+    let script = "echo app is up; kill -STOP $$; echo app goes on";
+    let image = shell(&host, script);
+    let run = format!("skim run --interactive {image}\n");
+    let outcome = in_a_shell(
+        &host,
+        &[
+            Expect("ready> "),
+            Send(&run),
+            Expect("app is up"),
+            Expect("Stopped"),
+            Expect("ready> "),
+            Send("fg\n"),
+            Expect("app goes on"),
+            Expect("ready> "),
+            Send("exit\n"),
+        ],
+    );
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_gone();
+}
+
+/// What an app was given: its files by `/bin/dump`, without what differs from run to run.
+#[track_caller]
+fn given(directory: &Path) -> (String, BTreeSet<String>, String, String) {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        let text = fs::read_to_string(&path);
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // The pod's UUID.
+        let mut parts: Vec<_> = text.split('/').map(str::to_owned).collect();
+        for part in &mut parts {
+            if part.len() == 36 && part.matches('-').count() == 4 {
+                *part = "UUID".to_owned();
+            }
+        }
+        parts.join("/")
+    };
+    let of_systemd = [
+        "LANG=",
+        "INVOCATION_ID=",
+        "JOURNAL_STREAM=",
+        "SYSTEMD_EXEC_PID=",
+    ];
+    let environ = read("environ");
+    let environ = environ.split('\0').map(str::to_owned);
+    let environ = environ.filter(|own| !of_systemd.iter().any(|name| own.starts_with(name)));
+    (read("argv"), environ.collect(), read("cwd"), read("ids"))
+}
+
+#[test]
+fn it_is_given_what_its_service_would_be_given() {
+    let host = Host::new();
+    let image = |name: &str| {
+        let directory = host.directory(name);
+        run("chown", ["1234:1234".as_ref(), directory.as_os_str()]).success();
+        let image = Image::busybox(&host, &format!("{name}-image"))
+            .exec(&["/bin/dump", "a b", "$HOME", "%n", ""])
+            .user("1234", "1234")
+            .app("supplementaryGIDs", json!([5, 7]))
+            .app("workingDirectory", json!("/etc"))
+            .app(
+                "environment",
+                json!([
+                    { "name": "DUMP_DIR", "value": directory },
+                    { "name": "TERM", "value": "image" },
+                    { "name": "ODD", "value": "a \"b\" $c %d" },
+                ]),
+            )
+            .build();
+        (directory, image.into_os_string())
+    };
+    let mut given_to = Vec::new();
+    for (flag, name) in [("--rm", "service"), ("--interactive", "interactive")] {
+        let (directory, image) = image(name);
+        let args = ["run".into(), flag.into(), image, "--name=x".into()];
+        let outcome = skim(args.iter().collect::<Vec<&std::ffi::OsString>>()).success();
+        assert_eq!(outcome.stderr, "", "{outcome:#?}");
+        let mut given = given(&directory);
+        // The one that differs on purpose.
+        let is_own = |variable: &String| !variable.starts_with("DUMP_DIR=");
+        given.1 = given.1.into_iter().filter(is_own).collect();
+        given_to.push(given);
+    }
+    assert_eq!(given_to[0], given_to[1]);
+    let leaked =
+        |variable: &String| variable.starts_with("SKIM_LOCK") || variable.starts_with("RUST_");
+    assert!(!given_to[1].1.iter().any(leaked), "{given_to:#?}");
+    assert_gone();
+}
+
+/// `skim run --interactive` that waits.
+#[track_caller]
+fn start(image: &str) -> (Child, Pod) {
+    let child = Command::new("timeout")
+        .args(["--foreground", "--kill-after=5", "60", "skim"])
+        .args(["run", "--interactive", image])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cannot run skim");
+    journal::until("the app runs", || {
+        systemd::skim_units()
+            .iter()
+            .any(|unit| unit.contains(".scope"))
+            && run("pgrep", ["--full", "sleep 1000000"]).code == Some(0)
+    });
+    (child, pod())
+}
+
+#[track_caller]
+fn end(child: Child) -> Outcome {
+    child
+        .wait_with_output()
+        .expect("cannot wait for skim")
+        .into()
+}
+
+#[test]
+fn skim_stop_ends_it() {
+    let host = Host::new();
+    for (script, code) in [
+        ("exec sleep 1000000", 143),
+        // As shells that talk to somebody do.
+        ("trap '' TERM; sleep 1000000", 129),
+    ] {
+        let (child, pod) = start(&shell(&host, script));
+        pod.stop();
+        let outcome = end(child);
+        assert_eq!(outcome.code, Some(code), "{outcome:#?}");
+        assert_eq!(outcome.stderr, "", "{outcome:#?}");
+        assert_gone();
+    }
+}
+
+#[test]
+fn a_signal_to_the_holder_stops_the_pod() {
+    let host = Host::new();
+    for signal in ["TERM", "HUP"] {
+        let (child, pod) = start(&shell(&host, "exec sleep 1000000"));
+        let pid = fs::read_to_string(format!("/var/lib/skim/pods/run/{}/pid", pod.uuid));
+        let pid = pid.expect("the holder has written its PID");
+        run("kill", [format!("-{signal}"), pid.trim_end().to_owned()]).success();
+        let outcome = end(child);
+        assert_eq!(outcome.code, Some(143), "{outcome:#?}");
+        assert_gone();
+    }
+}
+
+#[test]
+fn what_the_app_leaves_behind_is_ended() {
+    let host = Host::new();
+    let image = shell(&host, "sleep 1000000 & echo left; exit 0");
+    let outcome = interactive(&image).success();
+    assert_eq!(outcome.stdout, "left\n");
+    gc();
+    assert_eq!(run("pgrep", ["--full", "sleep 1000000"]).code, Some(1));
+    Trace::assert_none();
+}
+
+#[test]
+fn handlers_run_around_it_as_root() {
+    let host = Host::new();
+    let handler = |name: &str| json!({ "name": name, "exec": ["/bin/sh", "-c", format!("echo {name} $(id -u); cat")] });
+    let image = Image::busybox(&host, NAME)
+        .exec(&["/bin/sh", "-c", "echo app $(id -u); cat"])
+        .user("1234", "1234")
+        .app(
+            "eventHandlers",
+            json!([handler("pre-start"), handler("post-stop")]),
+        )
+        .build();
+    let pipe = format!("echo input | skim run --interactive {}", image.display());
+    let outcome = run("sh", ["-c", &pipe]).success();
+    assert_eq!(
+        outcome.stdout,
+        "pre-start 0\napp 1234\ninput\npost-stop 0\n"
+    );
+    assert_gone();
+    let failing = json!([{ "name": "pre-start", "exec": ["/bin/sh", "-c", "exit 9"] }]);
+    let image = Image::busybox(&host, "failing")
+        .exec(&["/bin/echo", "never"])
+        .app("eventHandlers", failing)
+        .build();
+    let outcome = interactive(image.to_str().expect("the path is text"));
+    assert_eq!(
+        (outcome.code, &*outcome.stdout),
+        (Some(254), ""),
+        "{outcome:#?}"
+    );
+    let says = "skim: error: app failing failed: its pre-start handler: exited with code 9\n";
+    assert_eq!(outcome.stderr, says);
+    assert_gone();
+}
+
+#[test]
+fn what_cannot_be_executed_is_explained() {
+    let host = Host::new();
+    let image = Image::empty(&host, NAME)
+        .file("bin/web", "#!/no/such/interpreter\n", 0o755)
+        .exec(&["/bin/web"])
+        .build();
+    let outcome = interactive(image.to_str().expect("the path is text"));
+    assert_eq!(outcome.code, Some(203), "{outcome:#?}");
+    let says = "its interpreter /no/such/interpreter is missing in the image (203/EXEC)";
+    assert!(outcome.stderr.contains(says), "{outcome:#?}");
+    assert_gone();
+}
+
+#[test]
+fn what_takes_a_service_is_refused() {
+    let host = Host::new();
+    let image = shell(&host, "exit 0");
+    let other = image.clone();
+    for (args, says) in [
+        (
+            vec!["--interactive", &image, "---", &other, "--name=b"],
+            "one app",
+        ),
+        (
+            vec!["--interactive", &image, "--property=Nice=1"],
+            "--property=Nice takes a service",
+        ),
+        (
+            vec!["--interactive", &image, "--restart=always"],
+            "--restart takes a service",
+        ),
+        (
+            vec!["--interactive", &image, "--notify"],
+            "--notify takes a service",
+        ),
+        (vec!["--interactive", "--detach", &image], "--detach"),
+    ] {
+        let outcome = skim(["run"].into_iter().chain(args));
+        assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+        assert!(outcome.stderr.contains(says), "{outcome:#?}");
+        Trace::assert_none();
+    }
+}
+
+#[test]
+fn a_pod_that_was_prepared_can_be_run_so() {
+    let host = Host::new();
+    let image = shell(&host, "cat");
+    let uuid = skim(["prepare", &image]).line();
+    let pipe = format!("echo hi | skim run-prepared --interactive {uuid}");
+    assert_eq!(run("sh", ["-c", &pipe]).success().stdout, "hi\n");
+    assert_gone();
+}
