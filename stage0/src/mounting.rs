@@ -14,7 +14,7 @@ use stage1_skim::pod::{AppPlan, MountPlan, PodPlan, Root, VolumeKind, VolumePlan
 use crate::overlay;
 use crate::pod::directory::LockedPod;
 use crate::pod::volume::source;
-use crate::pod::working_directory;
+use crate::pod::{root, working_directory};
 
 mod attributes;
 mod bind;
@@ -27,13 +27,13 @@ mod target;
 /// # Errors
 /// Where the kernel refuses, or a volume or its target is not what it was when the pod was
 /// planned. What was mounted until then stays.
-pub fn mount(plan: &PodPlan, pod: &LockedPod) -> Result<()> {
+pub fn mount(plan: &PodPlan, pod: &LockedPod, stage1: &Path) -> Result<()> {
     let directory = &pod.path;
     for volume in &plan.volumes {
         prepare(plan, directory, volume).with_context(|| format!("volume {}", volume.name))?;
     }
     for app in &plan.apps {
-        mount_app(plan, directory, app).with_context(|| format!("app {}", app.name))?;
+        mount_app(plan, directory, app, stage1).with_context(|| format!("app {}", app.name))?;
     }
     Ok(())
 }
@@ -71,8 +71,10 @@ fn tree_of<'a>(plan: &'a PodPlan, path: &Path) -> Result<&'a Path> {
     tree.with_context(|| format!("{path:?} is in no image of the pod"))
 }
 
-fn mount_app(plan: &PodPlan, directory: &Path, app: &AppPlan) -> Result<()> {
+fn mount_app(plan: &PodPlan, directory: &Path, app: &AppPlan, stage1: &Path) -> Result<()> {
     overlay::mount(&app.image.tree, &AppDirectory::new(directory, &app.name))?;
+    // Before the volumes: nothing is made in what is the user's.
+    root::make_mount_points(app, stage1)?;
     let rootfs = target::Rootfs::open(&app.rootfs)?;
     for (index, mount) in app.mounts.iter().enumerate() {
         let named = || format!("volume {} at {:?}", mount.volume, mount.target);

@@ -237,6 +237,15 @@ impl Bus {
         })
     }
 
+    /// `MainPID`: the service's main process, `None` where it has none.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn main_pid(&self, unit: &str) -> Result<Option<u32>> {
+        let pid = self.property::<u32>(unit, SERVICE_INTERFACE, "MainPID");
+        Ok(Some(pid.await?).filter(|pid| *pid != 0))
+    }
+
     async fn service_end(&self, unit: &str) -> Result<ServiceEnd> {
         let number = |name| self.property::<i32>(unit, SERVICE_INTERFACE, name);
         let result = self.property::<String>(unit, SERVICE_INTERFACE, "Result");

@@ -1,4 +1,5 @@
 //! Whom an app runs as: stage1-skim itself changes to the user, in place, and executes the app.
+//! What it needed for that and the app is not to have goes on the way.
 //!
 //! `User=` will not do: systemd looks the number up in the host's account database, fails with
 //! 217/USER where it is missing, as most images' users are, and where it is not, adds the groups
@@ -13,34 +14,54 @@ use anyhow::{Context, Result};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_ambient_set,
-    configure_capability_in_ambient_set, set_capabilities, set_keep_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::pod::{Credentials, ExecPlan};
+use crate::{capabilities, seccomp};
 
 /// The entrypoint that [`wrap`] calls.
 pub const ENTRYPOINT: &str = "exec";
 
-/// The command that runs `command` as `who`: itself where that is root without further groups,
-/// which a service is anyway. Pure.
+/// What changes between systemd's start of a program and the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transition {
+    /// Whom the program runs as.
+    pub who: Credentials,
+    /// Capabilities dropped from the bounding set (see [`capabilities`]).
+    pub drop: Vec<String>,
+    /// System calls that are blocked from then on (see [`seccomp`]).
+    pub block: Vec<String>,
+    /// The error that they fail with; without one, they kill the process.
+    pub block_errno: Option<String>,
+}
+
+impl Transition {
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--uid={}", self.who.uid),
+            format!("--gid={}", self.who.gid),
+        ];
+        let groups = self.who.supplementary_gids.iter();
+        arguments.extend(groups.map(|gid| format!("--supplementary-gid={gid}")));
+        arguments.extend(self.drop.iter().map(|name| format!("--drop={name}")));
+        arguments.extend(self.block.iter().map(|name| format!("--block={name}")));
+        let errno = self.block_errno.iter();
+        arguments.extend(errno.map(|name| format!("--block-errno={name}")));
+        arguments
+    }
+}
+
+/// The command that runs `command` after the transition. Pure.
 ///
 /// # Errors
 /// Where the path of the program is not UTF-8.
-pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<ExecPlan> {
-    if *who == Credentials::default() {
-        return Ok(command.clone());
-    }
+pub fn wrap(transition: &Transition, stage1: &Path, command: &ExecPlan) -> Result<ExecPlan> {
     let path = command.path.to_str();
     let path = path.with_context(|| format!("the path {:?} is not UTF-8", command.path))?;
-    let mut argv = vec![
-        "stage1-skim".to_string(),
-        ENTRYPOINT.to_string(),
-        format!("--uid={}", who.uid),
-        format!("--gid={}", who.gid),
-    ];
-    let groups = who.supplementary_gids.iter();
-    argv.extend(groups.map(|gid| format!("--supplementary-gid={gid}")));
+    let mut argv = vec!["stage1-skim".to_string(), ENTRYPOINT.to_string()];
+    argv.extend(transition.arguments());
     argv.extend(["--".to_string(), path.to_string()]);
     argv.extend(command.argv.iter().cloned());
     Ok(ExecPlan {
@@ -49,7 +70,7 @@ pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<Exec
     })
 }
 
-/// Becomes `program` as `who`, with the arguments `argv`, `argv[0]` first.
+/// Becomes `program` after the transition, with the arguments `argv`, `argv[0]` first.
 ///
 /// As systemd does for a service with `User=`, ambient capabilities stay. `SIGPIPE` stays
 /// ignored, systemd's own default (`IgnoreSIGPIPE=`).
@@ -58,8 +79,18 @@ pub fn wrap(who: &Credentials, stage1: &Path, command: &ExecPlan) -> Result<Exec
 ///
 /// # Errors
 /// Where the kernel refuses the change or the execution.
-pub fn exec(who: &Credentials, program: &Path, argv: &[String]) -> Result<Infallible> {
-    become_user(who)?;
+pub fn exec(transition: &Transition, program: &Path, argv: &[String]) -> Result<Infallible> {
+    let surplus = capabilities::set(transition.drop.iter().map(String::as_str))?;
+    for capability in surplus.iter() {
+        remove_capability_from_bounding_set(capability)
+            .context("cannot drop a capability from the bounding set")?;
+    }
+    // systemd has started this as root, without further groups: for that nothing is to be done,
+    // and the capabilities to do it may be missing.
+    if transition.who != Credentials::default() {
+        become_user(&transition.who)?;
+    }
+    seccomp::install(&transition.block, transition.block_errno.as_deref())?;
     let failed = || format!("cannot execute {}", program.display());
     let path = CString::new(program.as_os_str().as_bytes()).with_context(failed)?;
     let argv: Result<Vec<_>, _> = argv
@@ -126,23 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn root_needs_no_wrapping() {
-        let plain = wrap(&Credentials::default(), Path::new("/s"), &command()).unwrap();
-        assert_eq!(plain, command());
-    }
-
-    #[test]
-    fn others_are_wrapped_and_the_apps_arguments_stay_apart() {
-        let who = Credentials {
-            uid: 33,
-            gid: 34,
-            supplementary_gids: vec![5, 6],
+    fn the_apps_arguments_stay_apart() {
+        let transition = Transition {
+            who: Credentials {
+                uid: 33,
+                gid: 34,
+                supplementary_gids: vec![5, 6],
+            },
+            drop: vec!["CAP_SETUID".into()],
+            block: vec!["openat".into(), "seccomp".into()],
+            block_errno: Some("EPERM".into()),
         };
-        let wrapped = wrap(&who, Path::new("/s"), &command()).unwrap();
+        let wrapped = wrap(&transition, Path::new("/s"), &command()).unwrap();
         assert_eq!(wrapped.path, Path::new("/s"));
         assert_eq!(
             wrapped.argv.join(" "),
             "stage1-skim exec --uid=33 --gid=34 --supplementary-gid=5 --supplementary-gid=6 \
+             --drop=CAP_SETUID --block=openat --block=seccomp --block-errno=EPERM \
              -- /r/bin/x x --uid=0"
         );
     }

@@ -69,7 +69,7 @@ pub fn section_of(key: &str) -> Result<Section, Refused> {
     if key.starts_with("Root") {
         return Err(Refused::Own(
             key.to_string(),
-            "an app of skim sees the host's root",
+            "an app of skim sees the host's root, or its image's with --root=image",
         ));
     }
     if is_private(key) || SERVICE.lines().any(|known| known == key) {

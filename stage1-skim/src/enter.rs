@@ -1,18 +1,26 @@
 //! The entrypoint `enter`: runs a command out of an app's rootfs with the app's environment.
 //!
-//! There is nothing to enter, as the app sees the host: the command runs where the caller
-//! stands, as the caller, and finds its program in the app's rootfs first.
+//! Where the app sees the host there is nothing to enter: the command runs where the caller
+//! stands, as the caller, and finds its program in the app's rootfs first. Where the image is
+//! the app's root, the command gets the running app's view of the file system, and starts at its
+//! root.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::pod::AppPlan;
+use crate::bus::BlockingBus;
+use crate::pod::{AppPlan, Root};
+use crate::pod_dir::PodDir;
 
 /// Variables of the caller's that a command on a terminal cannot do without.
 const ALWAYS_INHERITED: [&str; 2] = ["TERM", "COLORTERM"];
@@ -20,21 +28,37 @@ const ALWAYS_INHERITED: [&str; 2] = ["TERM", "COLORTERM"];
 /// What runs when no command is given: the first that the image has.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
-/// Replaces this process by `command`, or a shell where it is empty.
+/// Replaces this process by `command`, or a shell where it is empty, in the app `name`, or the
+/// pod's only one.
 ///
 /// # Errors
-/// Where the program is neither in the app's rootfs nor on the host, or cannot be executed.
-pub fn exec(app: &AppPlan, command: &[OsString], inherit_env: bool) -> Result<Infallible> {
+/// Where there is no such app; where the program is neither in its rootfs nor on the host, or
+/// cannot be executed; where the image is the app's root, and the app does not run.
+pub fn exec(
+    pod: &PodDir,
+    name: Option<&str>,
+    command: &[OsString],
+    inherit_env: bool,
+) -> Result<Infallible> {
+    let app = pod.app(name)?;
+    let rootfs = match app.root {
+        Root::Host => app.rootfs.as_path(),
+        Root::Image => {
+            enter_root(&pod.units.service(&app.name))
+                .with_context(|| format!("cannot enter the app {}", app.name))?;
+            Path::new("/")
+        }
+    };
     let environment = environment(app, std::env::vars_os(), inherit_env);
     let name = match command.first() {
         Some(name) => name.clone(),
-        None => shell(&app.rootfs),
+        None => shell(rootfs),
     };
     let search_path = environment
         .iter()
         .find(|(name, _)| name == "PATH")
         .map(|(_, value)| value.as_os_str());
-    let program = find_program(&app.rootfs, &name, search_path)?;
+    let program = find_program(rootfs, &name, search_path)?;
     let mut child = Command::new(&program);
     if !Path::new(&name).is_absolute() {
         child.arg0(&name);
@@ -44,6 +68,30 @@ pub fn exec(app: &AppPlan, command: &[OsString], inherit_env: bool) -> Result<In
         .env_clear()
         .envs(environment);
     Err(child.exec()).with_context(|| format!("cannot execute {}", program.display()))
+}
+
+/// Takes on the mount namespace and the root of a service's main process (setns(2)), for the
+/// calling thread.
+fn enter_root(service: &str) -> Result<()> {
+    let systemd = BlockingBus::connect()?;
+    let pid = systemd.main_pid(service)?.context("it does not run")?;
+    let open = |name: &str, flags: OFlags| {
+        let path = format!("/proc/{pid}/{name}");
+        let file = rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty());
+        file.with_context(|| format!("cannot open {path}"))
+    };
+    let mounts = open("ns/mnt", OFlags::RDONLY)?;
+    let root = open("root", OFlags::PATH | OFlags::DIRECTORY)?;
+    // Had it ended before, its number could be another's by now.
+    ensure!(systemd.main_pid(service)? == Some(pid), "it has just ended");
+    // A thread that shares its root with others, as with those of the connection to the bus,
+    // cannot change its mount namespace.
+    unshare(CloneFlags::CLONE_FS).context("cannot take leave of other threads")?;
+    move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))
+        .context("cannot enter its mount namespace")?;
+    rustix::process::fchdir(&root)
+        .and_then(|()| rustix::process::chroot("."))
+        .context("cannot change to its root")
 }
 
 /// The environment of a command in the app. Pure.
@@ -106,7 +154,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan, Root};
+    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan};
 
     fn app() -> AppPlan {
         let variable = |name: &str, value: &str, default| EnvVar {

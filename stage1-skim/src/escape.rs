@@ -141,6 +141,20 @@ pub fn path(path: &Path) -> Result<String, Unrepresentable> {
     bounded(specifiers(path))
 }
 
+/// One path of a list such as `BindReadOnlyPaths=`, in quotes, which also keep a `:` from
+/// separating it.
+///
+/// # Errors
+/// Such words are unquoted, but their escapes are not expanded, so a path that holds a control
+/// character cannot be expressed.
+pub fn path_word(path: &Path) -> Result<String, Unrepresentable> {
+    let path = absolute(path)?;
+    if path.chars().any(char::is_control) {
+        return Err(Unrepresentable::Control);
+    }
+    bounded(quoted(path)?)
+}
+
 /// Free text such as a description: control characters become blanks, `%` is doubled.
 pub fn text(text: &str) -> String {
     let flat: String = text

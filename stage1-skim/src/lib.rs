@@ -6,6 +6,7 @@
 //! - [`escape`]: the one place where values become unit text
 //! - [`directives`]: which directives are known, and which are skim's own
 //! - [`unit`], [`units`]: unit text as data, and a pod's unit files
+//! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
 //! - [`progress`]: how far each app has come, from what systemd says
 //! - [`diagnosis`]: why an app has failed; only its `look` reads files
 //!
@@ -20,6 +21,7 @@
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
 
 pub mod bus;
+pub mod capabilities;
 pub mod cgroup;
 pub mod credentials;
 pub mod diagnosis;
@@ -41,6 +43,8 @@ pub mod remove;
 pub mod report;
 pub mod retire;
 pub mod run;
+pub mod sandbox;
+pub mod seccomp;
 pub mod signals;
 pub mod stdio;
 pub mod stop;

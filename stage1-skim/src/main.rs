@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use stage1_skim::bus::BlockingBus;
+use stage1_skim::credentials::Transition;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::Credentials;
 use stage1_skim::pod_dir::PodDir;
@@ -29,7 +30,7 @@ struct Arguments {
 enum Entrypoint {
     #[command(flatten)]
     OfPod(PodEntrypoint),
-    /// Become a program as another user; the services of apps that are not root's call it
+    /// Become a program as another user, or in another root; the services of such apps call it
     #[command(name = credentials::ENTRYPOINT, hide = true)]
     Exec(ExecArguments),
 }
@@ -75,6 +76,12 @@ struct ExecArguments {
     gid: u32,
     #[arg(long)]
     supplementary_gid: Vec<u32>,
+    #[arg(long)]
+    drop: Vec<String>,
+    #[arg(long)]
+    block: Vec<String>,
+    #[arg(long)]
+    block_errno: Option<String>,
     program: PathBuf,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     argv: Vec<String>,
@@ -82,12 +89,17 @@ struct ExecArguments {
 
 impl ExecArguments {
     fn exec(self) -> Result<Infallible> {
-        let who = Credentials {
-            uid: self.uid,
-            gid: self.gid,
-            supplementary_gids: self.supplementary_gid,
+        let transition = Transition {
+            who: Credentials {
+                uid: self.uid,
+                gid: self.gid,
+                supplementary_gids: self.supplementary_gid,
+            },
+            drop: self.drop,
+            block: self.block,
+            block_errno: self.block_errno,
         };
-        credentials::exec(&who, &self.program, &self.argv)
+        credentials::exec(&transition, &self.program, &self.argv)
     }
 }
 
@@ -101,7 +113,11 @@ fn main() -> ExitCode {
             return ExitCode::from(if is_error { names::EXIT_ERROR } else { 0 });
         }
     };
-    logging::install(arguments.debug);
+    // A program that is about to become another has nothing to log, and may have few system
+    // calls to do it with.
+    if !matches!(arguments.entrypoint, Entrypoint::Exec(_)) {
+        logging::install(arguments.debug);
+    }
     match dispatch(arguments.entrypoint) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -137,7 +153,7 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
             run(pod, detach, rm)
         }
         PodEntrypoint::Enter { app, command } => {
-            match enter::exec(pod.app(app.as_deref())?, &command, false)? {}
+            match enter::exec(pod, app.as_deref(), &command, false)? {}
         }
         PodEntrypoint::Gc => {
             pod.check_lock(lock.as_deref())?;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::credentials;
 use crate::escape;
 use crate::interactive;
 use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
-use crate::pod::{AppPlan, PodPlan};
+use crate::pod::{AppPlan, Credentials, PodPlan};
+use crate::sandbox::{self, Sandbox};
 use crate::unit::{self, Setting};
 use crate::write;
 
@@ -80,10 +80,13 @@ fn slice(name: &str, description: &str, further: &[Setting]) -> UnitFile {
 }
 
 fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Result<String> {
+    let sandbox = sandbox::of(app, stage1)?;
     let mut settings = dependencies(plan, app, names);
-    settings.extend(execution(plan, app, names, stage1)?);
+    settings.extend(execution(plan, app, names)?);
+    settings.extend(commands(app, &sandbox, stage1)?);
     let mut text = unit::render(&[], &settings);
     for (origin, settings) in [
+        ("from isolators", &sandbox.settings),
         ("from the image", &app.image_settings),
         ("from --property", &app.user_settings),
     ] {
@@ -123,13 +126,8 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
     settings
 }
 
-/// `[Service]`: what runs, where, and as whom.
-fn execution(
-    plan: &PodPlan,
-    app: &AppPlan,
-    names: &PodUnits,
-    stage1: &Path,
-) -> Result<Vec<Setting>> {
+/// `[Service]`: where and with what an app runs.
+fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Setting>> {
     let kind = if app.notify { "notify" } else { "exec" };
     let mut settings = vec![
         Setting::service("Type", kind),
@@ -145,13 +143,20 @@ fn execution(
             .with_context(|| format!("environment variable {:?}", variable.name))?;
         settings.push(Setting::service("Environment", line));
     }
-    let main = credentials::wrap(&app.credentials, stage1, &app.exec)?;
-    for (key, command) in [
-        ("ExecStartPre", app.pre_start.as_ref()),
-        ("ExecStart", Some(&main)),
-        ("ExecStopPost", app.post_stop.as_ref()),
+    Ok(settings)
+}
+
+/// `[Service]`: what runs, and as whom.
+fn commands(app: &AppPlan, sandbox: &Sandbox, stage1: &Path) -> Result<Vec<Setting>> {
+    let root = Credentials::default();
+    let mut settings = sandbox.root.clone();
+    for (key, command, who) in [
+        ("ExecStartPre", app.pre_start.as_ref(), &root),
+        ("ExecStart", Some(&app.exec), &app.credentials),
+        ("ExecStopPost", app.post_stop.as_ref(), &root),
     ] {
         if let Some(command) = command {
+            let command = sandbox.start(who, stage1, command)?;
             let line = escape::command_line(&command.path, &command.argv)
                 .with_context(|| format!("cannot run {:?}", command.path))?;
             settings.push(Setting::service(key, line));

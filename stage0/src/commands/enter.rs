@@ -18,7 +18,8 @@ Examples:
 
 The command runs where the caller stands, as the caller: there is nothing to enter, as the app
 itself sees the host. An absolute path is looked for in the app's rootfs, then on the host; a
-bare name in the app's PATH.";
+bare name in the app's PATH. Of an app with --root=image the command sees what the app sees, and
+starts at its root.";
 
 /// Arguments of `skim enter`.
 #[derive(Args, Debug)]
@@ -52,6 +53,6 @@ pub fn run(host: &Host, arguments: &EnterArguments) -> Result<u8> {
         found.state
     );
     let pod = PodDir::open(&found.path)?;
-    let app = pod.app(arguments.app.as_deref())?;
-    match enter::exec(app, &arguments.command, arguments.inherit_env)? {}
+    let app = arguments.app.as_deref();
+    match enter::exec(&pod, app, &arguments.command, arguments.inherit_env)? {}
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::image::reference::Reference;
 use crate::mounting;
 use crate::pod::directory::{LockedPod, Pods};
+use crate::pod::isolators::controllers;
 use crate::pod::manifest::PodManifest;
 use crate::pod::plan;
 use crate::pod::request::{AppRequest, PodRequest};
@@ -77,11 +78,12 @@ impl PodArguments {
         note_use(&store, &request)?;
         let uuid = uuid::Uuid::new_v4().to_string();
         let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &request)?;
+        controllers::warn(&plan)?;
         if let Some(file) = &self.uuid_file_save {
             std::fs::write(file, &uuid)
                 .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
         }
-        let pod = make(pods, &plan, stage)?;
+        let pod = make(pods, &plan, stage, &stage1)?;
         drop(hold);
         Ok(pod)
     }
@@ -236,7 +238,7 @@ fn note_use(store: &Store, request: &PodRequest) -> Result<()> {
 }
 
 /// Makes the pod in `stage`; where that fails, nothing of it is left.
-fn make(pods: &Pods, plan: &PodPlan, stage: Stage) -> Result<LockedPod> {
+fn make(pods: &Pods, plan: &PodPlan, stage: Stage, stage1: &Path) -> Result<LockedPod> {
     let mut pod = pods.create(&plan.uuid)?;
     let made = pod.fill(plan).and_then(|()| {
         if stage == Stage::Prepared {
@@ -245,7 +247,7 @@ fn make(pods: &Pods, plan: &PodPlan, stage: Stage) -> Result<LockedPod> {
         }
         pods.move_to(&mut pod, stage)?;
         match stage {
-            Stage::Run => mounting::mount(plan, &pod),
+            Stage::Run => mounting::mount(plan, &pod, stage1),
             _ => Ok(()),
         }
     });

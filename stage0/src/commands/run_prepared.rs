@@ -1,5 +1,7 @@
 //! `skim run-prepared`: runs a pod that `skim prepare` made.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use stage1_skim::pod::PodPlan;
@@ -52,7 +54,7 @@ pub fn run(host: &Host, arguments: &RunPreparedArguments) -> Result<u8> {
         units::units(&plan, &stage1)?;
         pod.write_plan(&plan)?;
     }
-    mount(host, &pods, &mut pod, &plan)?;
+    mount(host, &pods, &mut pod, &plan, &stage1)?;
     let launch = Launch {
         stage1: &stage1,
         host,
@@ -78,7 +80,13 @@ fn take(pods: &Pods, prefix: &str) -> Result<LockedPod> {
 }
 
 /// Mounts the pod in the stage `run`. Where that fails it is prepared again.
-fn mount(host: &Host, pods: &Pods, pod: &mut LockedPod, plan: &PodPlan) -> Result<()> {
+fn mount(
+    host: &Host,
+    pods: &Pods,
+    pod: &mut LockedPod,
+    plan: &PodPlan,
+    stage1: &Path,
+) -> Result<()> {
     let _hold = Store::open(&host.directory)?.hold()?;
     for app in &plan.apps {
         ensure!(
@@ -89,7 +97,7 @@ fn mount(host: &Host, pods: &Pods, pod: &mut LockedPod, plan: &PodPlan) -> Resul
         );
     }
     pods.move_to(pod, Stage::Run)?;
-    mounting::mount(plan, pod).inspect_err(|_| {
+    mounting::mount(plan, pod, stage1).inspect_err(|_| {
         let undone = mounts::unmount_beneath(&pod.path)
             .and_then(|()| pods.move_to(pod, Stage::Prepared))
             .with_context(|| format!("pod {}", pod.uuid));

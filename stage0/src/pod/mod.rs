@@ -4,6 +4,7 @@
 //! - [`graph`], [`environment`], [`isolators`], [`volume`]: pure parts of the plan
 //! - [`tree`], [`user`], [`programs`]: look-ups in an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
+//! - [`working_directory`], [`root`]: what is made in an app's rootfs
 //! - [`uses`]: which images pods use
 
 pub mod app;
@@ -16,6 +17,7 @@ pub mod manifest;
 pub mod plan;
 pub mod programs;
 pub mod request;
+pub mod root;
 pub mod state;
 pub mod tree;
 pub mod user;

@@ -16,12 +16,22 @@ use rustix::io::Errno;
 pub fn make(rootfs: &Path, directory: &Path) -> Result<()> {
     let context = || format!("cannot make the working directory {}", directory.display());
     let inside = directory.strip_prefix(rootfs).with_context(context)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, rootfs, flags, Mode::empty()).with_context(context)?;
-    make_in(root.as_fd(), inside).with_context(context)
+    make_beneath(rootfs, inside).with_context(context)?;
+    Ok(())
 }
 
-fn make_in(root: BorrowedFd<'_>, inside: &Path) -> Result<()> {
+/// Makes what is missing of the directory `inside`, a path of the image, in `rootfs`; as
+/// [`make`]. Returns the directory.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_beneath(rootfs: &Path, inside: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, rootfs, flags, Mode::empty())?;
+    make_in(root.as_fd(), inside.strip_prefix("/").unwrap_or(inside))
+}
+
+fn make_in(root: BorrowedFd<'_>, inside: &Path) -> Result<OwnedFd> {
     let mut parent = open(root, Path::new("."))?;
     let mut path = PathBuf::new();
     for name in inside.components() {
@@ -35,7 +45,7 @@ fn make_in(root: BorrowedFd<'_>, inside: &Path) -> Result<()> {
             there => there?,
         };
     }
-    Ok(())
+    Ok(parent)
 }
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {

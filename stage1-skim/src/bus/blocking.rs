@@ -39,6 +39,14 @@ impl BlockingBus {
             events.wait_for(&job).await
         })
     }
+
+    /// [`Bus::main_pid`].
+    ///
+    /// # Errors
+    /// As [`Bus::main_pid`].
+    pub fn main_pid(&self, unit: &str) -> Result<Option<u32>> {
+        zbus::block_on(self.bus.main_pid(unit))
+    }
 }
 
 impl Systemd for BlockingBus {

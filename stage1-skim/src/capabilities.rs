@@ -1,0 +1,153 @@
+//! Capabilities by name, and how an app is confined to some (capabilities(7)). Pure.
+//!
+//! An app that is not root's starts as root: stage1-skim changes to its user (see
+//! [`crate::credentials`]). For that the unit must leave it [`OF_EXEC`]; it drops those that the
+//! app is not to have before it becomes the app, which so never has them.
+
+use anyhow::{Result, bail};
+use rustix::thread::CapabilitySet;
+
+use crate::pod::{Capabilities, Credentials};
+use crate::unit::Setting;
+
+/// What it takes to become another user, and to drop capabilities from the bounding set.
+const OF_EXEC: [&str; 3] = ["CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP"];
+
+/// What confines an app's capabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// The unit's part.
+    pub settings: Vec<Setting>,
+    /// What stage1-skim drops from the bounding set before it executes a program of the app.
+    pub surplus: Vec<String>,
+}
+
+/// The capabilities named, as a set.
+///
+/// # Errors
+/// Where one is not the name of a capability in the form `CAP_CHOWN`.
+pub fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<CapabilitySet> {
+    let mut set = CapabilitySet::empty();
+    for name in names {
+        match name.strip_prefix("CAP_").map(CapabilitySet::from_name) {
+            Some(Some(capability)) => set |= capability,
+            _ => bail!("{name:?} is no capability"),
+        }
+    }
+    Ok(set)
+}
+
+/// Confines an app that runs as `who` to `capabilities`.
+///
+/// Those that it retains are in its ambient set, too, where it is not root: otherwise it could
+/// not use them.
+pub fn confine(capabilities: Option<&Capabilities>, who: &Credentials) -> Confinement {
+    let needed: &[&str] = match who.uid {
+        0 if *who == Credentials::default() => &[],
+        _ => &OF_EXEC,
+    };
+    let mut confinement = Confinement::default();
+    match capabilities {
+        None => (),
+        Some(Capabilities::Retain(names)) => {
+            let has = |name: &&&str| !names.iter().any(|own| own == **name);
+            confinement.surplus = owned(needed.iter().filter(has));
+            let bounding = names.iter().chain(&confinement.surplus);
+            let setting = Setting::service("CapabilityBoundingSet", joined(bounding));
+            confinement.settings.push(setting);
+            if who.uid != 0 {
+                let setting = Setting::service("AmbientCapabilities", joined(names));
+                confinement.settings.push(setting);
+            }
+        }
+        Some(Capabilities::Remove(names)) => {
+            let lacks = |name: &&&str| names.iter().any(|own| own == **name);
+            confinement.surplus = owned(needed.iter().filter(lacks));
+            let others = names.iter().filter(|name| !needed.contains(&name.as_str()));
+            let others = joined(others);
+            if !others.is_empty() {
+                let setting = Setting::service("CapabilityBoundingSet", format!("~{others}"));
+                confinement.settings.push(setting);
+            }
+        }
+    }
+    confinement
+}
+
+fn owned<'a>(names: impl Iterator<Item = &'a &'a str>) -> Vec<String> {
+    names.map(ToString::to_string).collect()
+}
+
+fn joined<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.into_iter().map(String::as_str).collect();
+    names.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confined(capabilities: &Capabilities, uid: u32, gid: u32) -> (Vec<String>, String) {
+        let who = Credentials {
+            uid,
+            gid,
+            supplementary_gids: vec![],
+        };
+        let confinement = confine(Some(capabilities), &who);
+        let lines = confinement.settings.iter();
+        let lines = lines.map(|setting| format!("{}={}", setting.key, setting.value));
+        (lines.collect(), confinement.surplus.join(" "))
+    }
+
+    #[test]
+    fn what_it_takes_to_become_another_user_is_left_and_dropped_later() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let retain = Capabilities::Retain(names(&["CAP_CHOWN", "CAP_SETUID"]));
+        let remove = Capabilities::Remove(names(&["CAP_CHOWN", "CAP_SETUID"]));
+        let remove_needed = Capabilities::Remove(names(&["CAP_SETUID"]));
+        let bounding = "CapabilityBoundingSet=CAP_CHOWN CAP_SETUID";
+        let wider = "CapabilityBoundingSet=CAP_CHOWN CAP_SETUID CAP_SETGID CAP_SETPCAP";
+        let without = "CapabilityBoundingSet=~CAP_CHOWN";
+        for (capabilities, uid, gid, lines, surplus) in [
+            (&retain, 0, 0, &[bounding][..], ""),
+            (&retain, 0, 1, &[wider], "CAP_SETGID CAP_SETPCAP"),
+            (
+                &retain,
+                1,
+                1,
+                &[wider, "AmbientCapabilities=CAP_CHOWN CAP_SETUID"],
+                "CAP_SETGID CAP_SETPCAP",
+            ),
+            (
+                &remove,
+                0,
+                0,
+                &["CapabilityBoundingSet=~CAP_CHOWN CAP_SETUID"],
+                "",
+            ),
+            (&remove, 1, 1, &[without], "CAP_SETUID"),
+            (&remove_needed, 1, 1, &[], "CAP_SETUID"),
+        ] {
+            assert_eq!(
+                confined(capabilities, uid, gid),
+                (
+                    lines.iter().map(ToString::to_string).collect(),
+                    surplus.into()
+                )
+            );
+        }
+        assert_eq!(
+            confine(None, &Credentials::default()),
+            Confinement::default()
+        );
+    }
+
+    #[test]
+    fn names_are_exact() {
+        let both = set(["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"]).unwrap();
+        assert_eq!(both.bits(), 1 | 1 << 40);
+        for bad in ["CHOWN", "CAP_", "CAP_chown", "CAP_CHOWN|CAP_KILL", "CAP__"] {
+            assert!(set([bad]).is_err(), "{bad}");
+        }
+    }
+}
