@@ -110,8 +110,12 @@ pub fn errno(name: &str) -> Option<i32> {
         "EDEADLOCK" => "EDEADLK",
         name => name,
     };
-    // errno(3) ends with EHWPOISON, 133.
-    (1..=133).find(|number| format!("{:?}", Errno::from_raw(*number)) == name)
+    // errno(3) ends with EHWPOISON, 133; there are gaps.
+    (1..=133)
+        .map(|number| (number, Errno::from_raw(number)))
+        .filter(|(_, error)| *error != Errno::UnknownErrno)
+        .find(|(_, error)| format!("{error:?}") == name)
+        .map(|(number, _)| number)
 }
 
 /// Installs the second filter: `blocked`, names of [`CALLS`], fail with `error` from here on, or
