@@ -21,8 +21,9 @@ pub struct UnitFile {
     pub text: String,
 }
 
-/// The unit files of a pod: its slice, and a service for each app that is not interactive. `stage1` is the path of
-/// stage1-skim, which changes to an app's user (see [`crate::credentials`]).
+/// The unit files of a pod: its slice, and a service for each app that is not interactive.
+/// `stage1` is the path of stage1-skim, which changes to an app's user (see
+/// [`crate::credentials`]).
 ///
 /// # Errors
 /// Where a value of the plan cannot be expressed in a unit file; the message names the app and

@@ -10,6 +10,7 @@
 
 mod apps;
 mod arguments;
+mod chroot;
 mod cli;
 mod concurrency;
 mod crash;
@@ -32,6 +33,7 @@ mod relocation;
 mod resume;
 mod rkt_images;
 mod rkt_run;
+mod sandbox;
 mod signatures;
 mod sources;
 mod starting;

@@ -61,3 +61,20 @@ fn systemd_analyze_is_silent_on_units_with_awkward_values() {
     ]);
     assert_verified(3);
 }
+
+#[test]
+fn systemd_analyze_is_silent_on_units_of_confined_apps() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "confined")
+        .user("4242", "4343")
+        .exec(&["/bin/sleep", "1000000"])
+        .build();
+    let _pod = Pod::start([
+        image.as_os_str(),
+        "--root=image".as_ref(),
+        "--memory=64M".as_ref(),
+        "--caps-retain=CAP_CHOWN".as_ref(),
+        "--seccomp=mode=remove,errno=ENOTSUP,reboot,@systemd/setuid".as_ref(),
+    ]);
+    assert_verified(2);
+}
