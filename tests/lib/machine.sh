@@ -2,7 +2,8 @@
 # A disposable machine with a real systemd as PID 1: a booted container of its own root, killed and
 # removed when the script that booted it ends, however it ends.
 #
-#   machine_create ROOT       a copy of ROOT, for this script alone
+#   machine_reserve           MACHINE_DIR, a directory for this script alone
+#   machine_create ROOT       a copy of ROOT in there
 #   machine_boot              until systemd says that it is up
 #   machine_run COMMAND…      a service in it, with this script's stdin, stdout and stderr
 #   machine_remove            kills it, removes its directory
@@ -25,8 +26,9 @@ machine_cgroup() {
     echo "$(cgroup_mount)/skim-machine-${1##*/}"
 }
 
-machine_create() {
+machine_reserve() {
     local registry
+    [[ -z $MACHINE_DIR ]] || return 0
     mkdir -p "$CACHE/machines"
     exec {registry}>"$CACHE/machines.lock"
     flock "$registry"
@@ -36,6 +38,10 @@ machine_create() {
     exec {MACHINE_LOCK}>"$MACHINE_DIR/lock"
     flock "$MACHINE_LOCK"
     exec {registry}>&-
+}
+
+machine_create() {
+    machine_reserve
     cp -a --reflink=auto "$1" "$MACHINE_DIR/root"
 }
 
@@ -54,12 +60,9 @@ machine_sweep() {
 
 # machine_erase DIR: kills what still runs of the machine and removes its directory and cgroup.
 machine_erase() {
-    local cgroup pid
-    pid=$(cat "$1/pid" 2>/dev/null || true)
-    if [[ -n $pid ]] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -- "--directory=$1/root "; then
-        kill -KILL "$pid" 2>/dev/null || true
-        tail --pid="$pid" --sleep-interval=0.05 -f /dev/null
-    fi
+    local cgroup
+    machine_kill "$1" pid "--directory=$1/root "
+    machine_kill "$1" full/pid "file=$1/full/project,"
     cgroup=$(machine_cgroup "$1")
     if [[ -d $cgroup ]]; then
         [[ ! -w $cgroup/cgroup.kill ]] || echo 1 >"$cgroup/cgroup.kill"
@@ -69,6 +72,17 @@ machine_erase() {
         done
     fi
     rm -rf "$1"
+}
+
+# machine_kill DIR FILE ARGUMENT: the process whose PID is in FILE, if ARGUMENT tells that it is the
+# machine's own.
+machine_kill() {
+    local pid
+    pid=$(cat "$1/$2" 2>/dev/null || true)
+    if [[ -n $pid ]] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -- "$3"; then
+        kill -KILL "$pid" 2>/dev/null || true
+        tail --pid="$pid" --sleep-interval=0.05 -f /dev/null
+    fi
 }
 
 machine_boot() {

@@ -2,6 +2,7 @@
 # The Debian packages that the tests and the demo stand on.
 
 MACHINE_PACKAGES=(mmdebstrap debian-archive-keyring systemd-container util-linux)
+FULL_MACHINE_PACKAGES=(qemu-system-x86 e2fsprogs)
 BUILD_PACKAGES=(gcc libc6-dev musl-tools appc-spec python3 bzip2 xz-utils zstd)
 LINT_PACKAGES=(shellcheck)
 

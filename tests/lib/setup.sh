@@ -5,8 +5,8 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-for part in lib/common lib/packages lib/cache lib/build lib/machine lib/report \
-    machine/root images/debian images/docker images/programs images/oci; do
+for part in lib/common lib/packages lib/cache lib/build lib/machine lib/full lib/report \
+    machine/root machine/full images/debian images/docker images/programs images/oci; do
     # shellcheck source=/dev/null
     . "$TESTS/$part.sh"
 done

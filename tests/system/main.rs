@@ -24,6 +24,7 @@ mod interactive;
 mod isolation;
 mod killing;
 mod lifecycle;
+mod limits;
 mod memory;
 mod prepare;
 mod progress;

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod authority;
+pub(crate) mod cgroup;
 pub(crate) mod command;
 pub(crate) mod host;
 pub(crate) mod image;
