@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::FileType;
 use stage1_skim::names;
 use stage1_skim::pod::{MountPlan, VolumeKind, VolumePlan};
@@ -285,7 +285,7 @@ impl Places {
         rank: usize,
     ) -> Result<()> {
         if let Some(other) = self.mounts.iter().find(|mount| mount.target == target) {
-            anyhow::bail!(
+            bail!(
                 "two volumes are to be mounted at {target:?}: {} and {}",
                 other.volume,
                 volume.name
