@@ -168,12 +168,13 @@ impl Bus {
     /// # Errors
     /// Where systemd refuses.
     pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<OwnedObjectPath> {
+        let stopped = [scope.wants, scope.stops].concat();
         let properties = [
             ("Description", Variant::from(scope.description)),
             ("Slice", Variant::from(scope.slice)),
             ("PIDs", Variant::from(vec![scope.pid])),
             ("Wants", Variant::from(scope.wants.to_vec())),
-            ("PropagatesStopTo", Variant::from(scope.wants.to_vec())),
+            ("PropagatesStopTo", Variant::from(stopped)),
             ("After", Variant::from(vec!["dbus.service", "dbus.socket"])),
             ("CollectMode", Variant::from("inactive-or-failed")),
             ("SendSIGHUP", Variant::from(scope.hang_up)),
@@ -309,6 +310,8 @@ pub struct Scope<'a> {
     pub pid: u32,
     /// The units that start with it, and stop before it does.
     pub wants: &'a [String],
+    /// Further units that stop before it does.
+    pub stops: &'a [String],
     /// Whether its processes get SIGHUP, too, when it stops (`SendSIGHUP=`, systemd.kill(5)).
     pub hang_up: bool,
 }

@@ -189,6 +189,7 @@ mod tests {
             root: Root::Host,
             read_only_rootfs: false,
             mounts: vec![],
+            sockets: vec![],
             capabilities: None,
             isolation_settings: vec![],
             annotations: BTreeMap::new(),

@@ -29,9 +29,12 @@ pub fn collect(
     let files = unit_directory.of_pod(units)?;
     if !files.is_empty() {
         stop::stop(units, systemd, false)?;
-        for service in files.iter().filter(|name| units.app_of(name).is_some()) {
-            systemd.stop(service)?;
-            systemd.reset_failed(service)?;
+        // Sockets first: they start their apps.
+        let sockets = files.iter().filter(|name| name.ends_with(".socket"));
+        let services = files.iter().filter(|name| units.app_of(name).is_some());
+        for unit in sockets.chain(services) {
+            systemd.stop(unit)?;
+            systemd.reset_failed(unit)?;
         }
     }
     let left = cgroup::processes(&units.slice())?;

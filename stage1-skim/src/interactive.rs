@@ -65,6 +65,7 @@ pub fn check(plan: &PodPlan) -> Result<()> {
         )
     };
     ensure!(app.root == Root::Host, refused("--root=image"));
+    ensure!(app.sockets.is_empty(), refused("a socket-activated port"));
     if let Some(setting) = app.user_settings.first() {
         let flag = FLAGS.iter().find(|(key, _)| *key == setting.key);
         bail!(match flag {
@@ -147,6 +148,7 @@ async fn start_scope(pod: &PodDir) -> Result<Bus> {
         slice: &slice,
         pid: std::process::id(),
         wants: &[],
+        stops: &[],
         // Shells that talk to somebody ignore SIGTERM.
         hang_up: true,
     };

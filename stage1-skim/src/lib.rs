@@ -46,6 +46,7 @@ pub mod run;
 pub mod sandbox;
 pub mod seccomp;
 pub mod signals;
+pub mod sockets;
 pub mod stdio;
 pub mod stop;
 pub mod systemd;

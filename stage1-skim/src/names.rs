@@ -75,6 +75,11 @@ impl PodUnits {
         format!("{}-{name}.service", self.stem)
     }
 
+    /// The socket of the port `port` of the app `name`: names of apps and ports have no dots.
+    pub fn socket(&self, name: &str, port: &str) -> String {
+        format!("{}-{name}.{port}.socket", self.stem)
+    }
+
     /// Whether `unit` is a unit of this pod.
     pub fn owns(&self, unit: &str) -> bool {
         unit.strip_prefix(&self.stem)

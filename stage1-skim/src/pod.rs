@@ -87,6 +87,30 @@ pub struct MountPlan {
     pub read_only: bool,
 }
 
+/// A port that systemd listens on for an app (appc spec, "ports", `socketActivated`): the app
+/// gets the sockets as sd_listen_fds(3) has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketPlan {
+    /// The port's name, an AC Name.
+    pub name: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The first port.
+    pub port: u16,
+    /// How many ports from there on.
+    pub count: u16,
+}
+
+/// The protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// `ListenStream=`.
+    Tcp,
+    /// `ListenDatagram=`.
+    Udp,
+}
+
 /// What an app takes for `/`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +167,9 @@ pub struct AppPlan {
     /// The volumes bound into its rootfs, outer ones before those within them.
     #[serde(default)]
     pub mounts: Vec<MountPlan>,
+    /// The ports that systemd listens on for it.
+    #[serde(default)]
+    pub sockets: Vec<SocketPlan>,
     /// What its capabilities are confined to; `None` leaves it all of them.
     #[serde(default)]
     pub capabilities: Option<Capabilities>,

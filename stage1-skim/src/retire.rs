@@ -38,6 +38,7 @@ fn leave_slice(pod: &PodDir, bus: &BlockingBus) -> Result<()> {
         slice: "system.slice",
         pid: std::process::id(),
         wants: &[],
+        stops: &[],
         hang_up: false,
     })
 }

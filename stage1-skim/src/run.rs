@@ -7,7 +7,7 @@ use crate::holder::{Holder, Local, Mode};
 use crate::names;
 use crate::pod_dir::PodDir;
 use crate::write::UnitDirectory;
-use crate::{signals, systemd, units};
+use crate::{signals, sockets, systemd, units};
 
 /// Starts the pod, holds it until all its apps have ended, and returns the pod's exit code.
 ///
@@ -58,6 +58,8 @@ async fn start(pod: &PodDir) -> Result<(Bus, Listener)> {
         slice: &slice,
         pid: std::process::id(),
         wants: &services,
+        // Else one could start its app again while the pod stops.
+        stops: &sockets::names(&pod.plan, &pod.units),
         hang_up: false,
     })
     .await?;

@@ -17,6 +17,8 @@ pub enum Section {
     Service,
     /// `[Slice]`, systemd.slice(5) and what it includes.
     Slice,
+    /// `[Socket]`, systemd.socket(5) and what it includes.
+    Socket,
 }
 
 impl fmt::Display for Section {
@@ -25,6 +27,7 @@ impl fmt::Display for Section {
             Self::Unit => "Unit",
             Self::Service => "Service",
             Self::Slice => "Slice",
+            Self::Socket => "Socket",
         })
     }
 }
@@ -57,6 +60,11 @@ impl Setting {
     /// A setting of the section `[Slice]`.
     pub fn slice(key: &str, value: impl Into<String>) -> Self {
         Self::new(Section::Slice, key, value)
+    }
+
+    /// A setting of the section `[Socket]`.
+    pub fn socket(key: &str, value: impl Into<String>) -> Self {
+        Self::new(Section::Socket, key, value)
     }
 
     fn new(section: Section, key: &str, value: impl Into<String>) -> Self {

@@ -9,6 +9,7 @@ use crate::interactive;
 use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
 use crate::pod::{AppPlan, Credentials, PodPlan};
 use crate::sandbox::{self, Sandbox};
+use crate::sockets;
 use crate::unit::{self, Setting};
 use crate::write;
 
@@ -21,7 +22,8 @@ pub struct UnitFile {
     pub text: String,
 }
 
-/// The unit files of a pod: its slice, and a service for each app that is not interactive.
+/// The unit files of a pod: its slice, and a service for each app that is not interactive, and its
+/// sockets.
 /// `stage1` is the path of stage1-skim, which changes to an app's user (see
 /// [`crate::credentials`]).
 ///
@@ -49,6 +51,10 @@ pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
             .and_then(|text| check_name(&name).map(|()| text))
             .with_context(|| format!("app {}", app.name))?;
         files.push(UnitFile { name, text });
+        for socket in sockets::unit_files(plan, app, &names) {
+            check_name(&socket.name).with_context(|| format!("app {}", app.name))?;
+            files.push(socket);
+        }
     }
     Ok(files)
 }
@@ -124,6 +130,7 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
         settings.push(Setting::unit("Requires", names.service(required)));
         settings.push(Setting::unit("After", names.service(required)));
     }
+    settings.extend(sockets::of_service(app, names));
     settings
 }
 

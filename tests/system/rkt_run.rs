@@ -2,6 +2,8 @@
 //! rkt's takes a chroot for granted: then its comment says how.
 
 use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
@@ -459,4 +461,50 @@ fn rkt_mount_overlay() {
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// A port that is socket-activated: systemd opens it before the app starts, and hands it on. rkt
+/// leaves the .socket to the user, and passes on what its own service got; a pod's services are
+/// systemd's children, so skim makes the .socket. The app starts with its pod, not at the first
+/// connection.
+#[test]
+fn rkt_socket_activation() {
+    let host = Host::new();
+    let answer = "import os, socket
+assert os.environ['LISTEN_FDS'] == '1' and os.environ['LISTEN_PID'] == str(os.getpid())
+listening = socket.socket(fileno=3)
+while True:
+    connection, _ = listening.accept()
+    connection.sendall(os.environ['LISTEN_FDNAMES'].encode())
+    connection.close()";
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = port.expect("a port is free").port();
+    let image = |name: &str| {
+        let port =
+            json!([{"name": "echo", "protocol": "tcp", "port": port, "socketActivated": true}]);
+        Image::busybox(&host, name)
+            .user("1000", "1000")
+            .file("answer.py", answer, 0o644)
+            .exec(&["/bin/sh", "-c", "exec python3 $SKIM_ROOTFS/answer.py"])
+            .app("ports", port)
+            .build()
+    };
+    let pod = Pod::start([image("listening")]);
+    let ask = || {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let mut said = String::new();
+        connection.read_to_string(&mut said).map(|_| said)
+    };
+    assert_eq!(ask().expect("it answers"), "echo");
+    let socket = format!("skim-{}-listening.echo.socket", pod.uuid.replace('-', ""));
+    assert_eq!(systemd::state(&socket), "active (running)");
+    let second = skim([
+        "run".into(),
+        "--quiet".into(),
+        image("second").into_os_string(),
+    ]);
+    assert_eq!(second.code, Some(254), "{second:#?}");
+    pod.stop();
+    pod.wait_until_gone();
+    TcpListener::bind(("0.0.0.0", port)).expect("the port is free again");
 }

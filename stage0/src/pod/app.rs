@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use stage1_skim::names::AppDirectory;
-use stage1_skim::pod::{AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, Root};
+use stage1_skim::pod::{
+    AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, Protocol, Root, SocketPlan,
+};
 use stage1_skim::unit::{self, Setting};
 
 use super::environment::{self, Sources};
@@ -40,7 +42,6 @@ pub fn plan(
     let tree = Tree::open(&image.tree)?;
     let rootfs = AppDirectory::new(directory, name).rootfs();
     let manifest = runnable(request)?;
-    warn_of_sockets(name, &manifest);
     let root = match request.root {
         Root::Host => rootfs.as_path(),
         Root::Image => Path::new("/"),
@@ -95,6 +96,7 @@ pub fn plan(
         root: request.root,
         read_only_rootfs: request.read_only_rootfs,
         mounts,
+        sockets: sockets(&manifest)?,
         capabilities: isolation.capabilities,
         isolation_settings: isolation.settings,
         annotations: request.annotations.clone(),
@@ -144,10 +146,40 @@ fn runnable(request: &AppRequest) -> Result<App> {
     Ok(app)
 }
 
-fn warn_of_sockets(name: &str, manifest: &App) {
-    for port in manifest.ports.iter().filter(|port| port.socket_activated) {
-        log::warn!("app {name}: its port {} is not socket-activated", port.name);
-    }
+/// The most sockets that one port of an image stands for.
+const SOCKETS_MAX: u32 = 1024;
+
+/// The ports that systemd listens on for the app.
+fn sockets(manifest: &App) -> Result<Vec<SocketPlan>> {
+    let ports = manifest.ports.iter().filter(|port| port.socket_activated);
+    ports
+        .map(|port| {
+            let context = || format!("port {}", port.name);
+            let protocol = match port.protocol.as_deref() {
+                Some("tcp") => Protocol::Tcp,
+                Some("udp") => Protocol::Udp,
+                other => {
+                    let found = other.unwrap_or("none");
+                    bail!(
+                        "port {}: protocol {found:?} (must be one of: tcp, udp)",
+                        port.name
+                    )
+                }
+            };
+            ensure!(
+                port.count <= SOCKETS_MAX,
+                "port {}: {} sockets; at most {SOCKETS_MAX} are opened",
+                port.name,
+                port.count
+            );
+            Ok(SocketPlan {
+                name: port.name.clone(),
+                protocol,
+                port: port.port,
+                count: u16::try_from(port.count).with_context(context)?,
+            })
+        })
+        .collect()
 }
 
 /// The user's isolators, and those of the image that the user says nothing about.

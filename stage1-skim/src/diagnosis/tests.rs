@@ -30,6 +30,7 @@ fn app() -> AppPlan {
         root: Root::Host,
         read_only_rootfs: false,
         mounts: vec![],
+        sockets: vec![],
         capabilities: None,
         isolation_settings: vec![],
         annotations: Default::default(),
