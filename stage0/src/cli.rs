@@ -105,7 +105,7 @@ pub enum Verb {
     /// List pods
     #[command(visible_alias = "ls")]
     List(list::ListArguments),
-    /// Show a pod
+    /// Show pods, and wait for them
     Status(status::StatusArguments),
     /// Show the apps' logs
     Logs(logs::LogsArguments),
@@ -113,7 +113,7 @@ pub enum Verb {
     Enter(enter::EnterArguments),
     /// Stop pods
     Stop(stop::StopArguments),
-    /// Remove pods that have exited
+    /// Remove pods that do not run
     Rm(rm::RmArguments),
     /// Remove all pods that have exited
     Gc(gc::GcArguments),

@@ -21,30 +21,48 @@ pub enum Action {
     Remove,
 }
 
+/// What gc spares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How long an exited pod's directory stays after it was marked.
+    pub grace_period: Duration,
+    /// How long a prepared pod may wait to be run.
+    pub expire_prepared: Duration,
+    /// Only mark what has exited, and remove nothing.
+    pub mark_only: bool,
+}
+
 /// What is to be done with a pod: `None` where it stays. Pure.
 ///
-/// `marked` is when an exited pod was marked; the grace period counts from there. What never ran
-/// has no grace period.
+/// `moved` is when the pod came to the directory that it is in: the grace period of an exited
+/// pod counts from when it was marked, the age of a prepared one from when it was prepared. What
+/// never ran has no grace period.
 pub fn action(
     state: State,
-    marked: Option<SystemTime>,
-    grace: Duration,
+    moved: Option<SystemTime>,
+    rules: &Rules,
     now: SystemTime,
 ) -> Option<Action> {
-    let is_over = |since: SystemTime| now.duration_since(since).is_ok_and(|age| age >= grace);
+    // What is said to be of the future is not over, but without a period it is.
+    let is_over = |period: Duration| {
+        let age = moved.map(|moved| now.duration_since(moved));
+        period.is_zero() || age.is_none_or(|age| age.is_ok_and(|age| age >= period))
+    };
+    if rules.mark_only {
+        return (state == State::Exited).then_some(Action::Mark);
+    }
     match state {
-        State::Exited if grace.is_zero() => Some(Action::Remove),
+        State::Exited if rules.grace_period.is_zero() => Some(Action::Remove),
         State::Exited => Some(Action::Mark),
-        State::ExitedGarbage if grace.is_zero() || marked.is_none_or(is_over) => {
-            Some(Action::Remove)
-        }
+        State::ExitedGarbage => is_over(rules.grace_period).then_some(Action::Remove),
+        State::Prepared => is_over(rules.expire_prepared).then_some(Action::Remove),
         State::Embryo | State::AbortedPrepare | State::Garbage => Some(Action::Remove),
-        _ => None,
+        State::Preparing | State::Running | State::ExitedDeleting | State::Deleting => None,
     }
 }
 
-/// When a pod was marked: moving its directory set its ctime.
-pub fn marked_at(found: &Found) -> Option<SystemTime> {
+/// When a pod came to the directory that it is in: that move set its own directory's ctime.
+pub fn moved_at(found: &Found) -> Option<SystemTime> {
     use std::os::unix::fs::MetadataExt;
     let seconds = std::fs::symlink_metadata(&found.path).ok()?.ctime();
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?))
@@ -148,42 +166,69 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    #[test]
-    fn exited_pods_are_marked_and_removed_after_the_grace_period() {
-        let now = SystemTime::now();
-        let marked = |age| Some(now - age);
-        let at = |state, marked| action(state, marked, HOUR, now);
-        assert_eq!(at(State::Exited, None), Some(Action::Mark));
-        assert_eq!(at(State::ExitedGarbage, marked(HOUR / 2)), None);
-        assert_eq!(
-            at(State::ExitedGarbage, marked(HOUR * 2)),
-            Some(Action::Remove)
-        );
-        assert_eq!(
-            action(State::Exited, None, Duration::ZERO, now),
-            Some(Action::Remove)
-        );
-        let future = Some(now + HOUR);
-        assert_eq!(
-            action(State::ExitedGarbage, future, Duration::ZERO, now),
-            Some(Action::Remove)
-        );
+    /// What is done with a pod that was moved a half, one and a half, two and a half hours ago,
+    /// and an hour from now on, by these rules.
+    fn actions(state: State, rules: &Rules) -> [Option<Action>; 4] {
+        let now = SystemTime::UNIX_EPOCH + 1000 * HOUR;
+        let moved = [
+            now - HOUR / 2,
+            now - HOUR * 3 / 2,
+            now - HOUR * 5 / 2,
+            now + HOUR,
+        ];
+        moved.map(|moved| action(state, Some(moved), rules, now))
     }
 
     #[test]
-    fn what_lives_or_waits_stays() {
-        let now = SystemTime::now();
-        for state in [
-            State::Running,
-            State::Preparing,
-            State::Prepared,
-            State::Deleting,
-            State::ExitedDeleting,
+    fn every_state_by_every_rule() {
+        const MARK: Option<Action> = Some(Action::Mark);
+        const REMOVE: Option<Action> = Some(Action::Remove);
+        let graceful = Rules {
+            grace_period: HOUR,
+            expire_prepared: 2 * HOUR,
+            mark_only: false,
+        };
+        let at_once = Rules {
+            grace_period: Duration::ZERO,
+            expire_prepared: Duration::ZERO,
+            mark_only: false,
+        };
+        // The state; what is done by the periods above, and without them.
+        for (state, by_period, at_once_too) in [
+            (State::Embryo, [REMOVE; 4], REMOVE),
+            (State::Preparing, [None; 4], None),
+            (State::AbortedPrepare, [REMOVE; 4], REMOVE),
+            (State::Prepared, [None, None, REMOVE, None], REMOVE),
+            (State::Running, [None; 4], None),
+            (State::Exited, [MARK; 4], REMOVE),
+            (State::ExitedGarbage, [None, REMOVE, REMOVE, None], REMOVE),
+            (State::ExitedDeleting, [None; 4], None),
+            (State::Garbage, [REMOVE; 4], REMOVE),
+            (State::Deleting, [None; 4], None),
         ] {
-            assert_eq!(action(state, Some(now - HOUR), Duration::ZERO, now), None);
+            assert_eq!(actions(state, &graceful), by_period, "{state}");
+            assert_eq!(actions(state, &at_once), [at_once_too; 4], "{state}");
+            let is_exited = state == State::Exited;
+            for rules in [graceful, at_once] {
+                let rules = Rules {
+                    mark_only: true,
+                    ..rules
+                };
+                let marked = if is_exited { MARK } else { None };
+                assert_eq!(actions(state, &rules), [marked; 4], "{state}");
+            }
         }
-        for state in [State::Embryo, State::AbortedPrepare, State::Garbage] {
-            assert_eq!(action(state, Some(now), HOUR, now), Some(Action::Remove));
-        }
+    }
+
+    #[test]
+    fn the_move_of_a_pod_sets_the_time_that_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let pods = Pods::new(root.path());
+        let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+        let mut pod = pods.create(uuid).unwrap();
+        let before = SystemTime::now() - Duration::from_secs(2);
+        pods.move_to(&mut pod, Stage::Prepared).unwrap();
+        let moved = moved_at(&pods.find(uuid).unwrap()).unwrap();
+        assert!(moved >= before && moved <= SystemTime::now() + Duration::from_secs(2));
     }
 }

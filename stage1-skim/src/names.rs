@@ -4,6 +4,7 @@
 //! pods/run/UUID/            the pod's directory; flock(2) held on it = the pod is alive
 //!   pod                     the pod's plan as JSON (PodPlan)
 //!   pid                     the holder's process ID; its mtime is when the pod started
+//!   ready                   there once every app is up
 //!   status/APP              the app's exit code, once it has ended
 //!   status/.pod             the pod's exit code, once it has ended
 //!   apps/APP/upper,work     the overlay's own directories
@@ -33,6 +34,8 @@ pub const EXIT_ERROR: u8 = 254;
 pub const PLAN_FILE: &str = "pod";
 /// The holder's process ID, in the pod's directory.
 pub const PID_FILE: &str = "pid";
+/// There once every app is up, in the pod's directory; its mtime is since when.
+pub const READY_FILE: &str = "ready";
 /// The directory of exit codes, in the pod's directory.
 pub const STATUS_DIRECTORY: &str = "status";
 /// The pod's own exit code in [`STATUS_DIRECTORY`]; no app can have this name.

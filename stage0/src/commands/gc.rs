@@ -8,19 +8,34 @@ use stage1_skim::stdio;
 use stage1_skim::write::UnitDirectory;
 
 use super::output::for_each;
-use crate::gc::{Action, Collector, action, marked_at};
+use crate::gc::{Action, Collector, Rules, action, moved_at};
 use crate::host::Host;
 use crate::pod::directory::{Found, Pods};
 
+const HELP: &str = "\
+Examples:
+  skim gc
+  skim gc --grace-period=30m   keep the directories of pods that exited in the last half hour
+  skim gc --mark-only          take exited pods' units and mounts away, keep their directories
+  skim gc --dry-run
+
+A pod that has exited is marked: its units and mounts go, its directory stays for the grace
+period, which counts from then. Without a grace period it goes in the same run. What broke off
+while it was being prepared goes at once.";
+
 /// Arguments of `skim gc`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  skim gc\n  skim gc --grace-period=30m   keep the directories of pods that exited in the last half hour\n  skim gc --dry-run"
-)]
+#[command(after_help = HELP)]
 pub struct GcArguments {
     /// How long to keep an exited pod's directory after its units and mounts are gone
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub grace_period: Duration,
+    /// How long to keep pods that were prepared and have not been run
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub expire_prepared: Duration,
+    /// Only mark what has exited, and remove nothing
+    #[arg(long)]
+    pub mark_only: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -34,11 +49,16 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
     host.need_root()?;
     let pods = Pods::new(&host.directory);
     let now = SystemTime::now();
+    let rules = Rules {
+        grace_period: arguments.grace_period,
+        expire_prepared: arguments.expire_prepared,
+        mark_only: arguments.mark_only,
+    };
     let todo: Vec<(Found, Action)> = pods
         .list()?
         .into_iter()
         .filter_map(|found| {
-            let action = action(found.state, marked_at(&found), arguments.grace_period, now)?;
+            let action = action(found.state, moved_at(&found), &rules, now)?;
             Some((found, action))
         })
         .collect();

@@ -28,6 +28,8 @@ pub struct Pod {
     pub finished_at: Option<i64>,
     /// Its exit code, once it has one.
     pub exit_code: Option<u8>,
+    /// Whether it runs and all its apps are up.
+    pub ready: bool,
     /// The holder's process ID while it runs.
     pub pid: Option<u32>,
     /// The slice that its units are in.
@@ -113,6 +115,7 @@ pub fn pod(info: &PodInfo) -> Pod {
         started_at: info.started.and_then(output::seconds),
         finished_at: info.finished.and_then(output::seconds),
         exit_code: info.exit_code,
+        ready: info.is_ready,
         pid: info.pid,
         slice: units.slice(),
         directory: directory.map(|path| path.display().to_string()),

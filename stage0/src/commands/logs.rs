@@ -1,6 +1,7 @@
 //! `skim logs`: the apps' logs, which are the journal's.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -8,6 +9,7 @@ use clap::Args;
 use stage1_skim::names::PodUnits;
 use stage1_skim::pod_dir::PodDir;
 
+use super::pod_selection::read_uuid;
 use crate::host::Host;
 use crate::pod::directory::{Pods, is_uuid};
 
@@ -15,6 +17,7 @@ const HELP: &str = "\
 Examples:
   skim logs 6ba7b810            all apps of a pod
   skim logs -f 6ba7b810 docker  one app, and what it says from now on
+  skim logs --uuid-file=/run/web.uuid web
 
 Of a pod that was run with --interactive there is nothing: its app has the caller's streams.
 
@@ -31,9 +34,12 @@ pub struct LogsArguments {
     /// Show only the last lines
     #[arg(long, short = 'n', value_name = "LINES")]
     pub lines: Option<u64>,
-    /// The pod's UUID, or the beginning of it
-    #[arg(value_name = "UUID")]
-    pub pod: String,
+    /// Take the pod's UUID from this file, as run --uuid-file-save writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "app")]
+    pub uuid_file: Option<PathBuf>,
+    /// The pod's UUID, or the beginning of it; not with --uuid-file
+    #[arg(value_name = "UUID", required_unless_present = "uuid_file")]
+    pub pod: Option<String>,
     /// The app; all by default
     #[arg(value_name = "APP")]
     pub app: Option<String>,
@@ -60,8 +66,16 @@ pub fn run(host: &Host, arguments: &LogsArguments) -> Result<u8> {
 }
 
 fn units(host: &Host, arguments: &LogsArguments) -> Result<Vec<String>> {
-    let app = arguments.app.as_deref();
-    match Pods::new(&host.directory).find(&arguments.pod) {
+    let first = arguments.pod.as_deref();
+    let (pod, app) = match &arguments.uuid_file {
+        // What stands there is the app then.
+        Some(file) => (read_uuid(file)?, first),
+        None => (
+            first.unwrap_or_default().to_owned(),
+            arguments.app.as_deref(),
+        ),
+    };
+    match Pods::new(&host.directory).find(&pod) {
         Ok(found) => {
             let pod = PodDir::open(&found.path)?;
             match app {
@@ -69,9 +83,7 @@ fn units(host: &Host, arguments: &LogsArguments) -> Result<Vec<String>> {
                 None => Ok(pod.services()),
             }
         }
-        Err(_) if is_uuid(&arguments.pod) => Ok(vec![
-            PodUnits::new(&arguments.pod).service(app.unwrap_or("*")),
-        ]),
+        Err(_) if is_uuid(&pod) => Ok(vec![PodUnits::new(&pod).service(app.unwrap_or("*"))]),
         Err(error) => Err(error),
     }
 }

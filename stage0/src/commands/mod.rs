@@ -19,6 +19,7 @@ pub mod list;
 pub mod logs;
 pub mod output;
 pub mod pod_arguments;
+pub mod pod_selection;
 pub mod prepare;
 mod progress;
 pub mod rm;

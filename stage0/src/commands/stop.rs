@@ -1,25 +1,37 @@
 //! `skim stop`: stops pods.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::names::PodUnits;
 use stage1_skim::{stdio, stop};
 
 use super::output::for_each;
+use super::pod_selection::ManyPods;
 use crate::host::Host;
 use crate::pod::directory::Pods;
+use crate::pod::state::State;
+
+const HELP: &str = "\
+Examples:
+  skim stop 6ba7b810
+  skim stop --force 6ba7b810 550e8400
+  skim stop --uuid-file=/run/web.uuid
+
+The apps get SIGTERM, or the signal that their images name, in the reverse of the order in which
+they started, and are killed if they have not ended after 90 seconds (TimeoutStopSec= of their
+services). A pod that has exited is stopped already.";
 
 /// Arguments of `skim stop`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  skim stop 6ba7b810\n  skim stop --force 6ba7b810 550e8400")]
+#[command(after_help = HELP)]
 pub struct StopArguments {
     /// Kill the apps instead of asking them to end
     #[arg(long)]
     pub force: bool,
-    /// The pods' UUIDs, or the beginnings of them
-    #[arg(value_name = "UUID", required = true)]
-    pub pods: Vec<String>,
+    /// Which pods.
+    #[command(flatten)]
+    pub pods: ManyPods,
 }
 
 /// Stops the pods and prints their UUIDs; one that has exited is stopped.
@@ -29,9 +41,15 @@ pub struct StopArguments {
 pub fn run(host: &Host, arguments: &StopArguments) -> Result<u8> {
     host.need_root()?;
     let pods = Pods::new(&host.directory);
+    let prefixes = arguments.pods.prefixes()?;
     let bus = BlockingBus::connect()?;
-    for_each(&arguments.pods, |prefix| {
+    for_each(&prefixes, |prefix| {
         let found = pods.find(prefix)?;
+        if let State::Embryo | State::Preparing | State::Prepared | State::AbortedPrepare =
+            found.state
+        {
+            bail!("pod {} is {}: it does not run", found.uuid, found.state);
+        }
         stop::stop(&PodUnits::new(&found.uuid), &bus, arguments.force)
             .with_context(|| format!("cannot stop the pod {}", found.uuid))?;
         stdio::print(&format!("\"{}\"\n", found.uuid))?;

@@ -9,7 +9,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -152,31 +152,51 @@ impl Pods {
         choose(prefix, visible.collect())
     }
 
-    /// Takes the lock of a pod, `None` where somebody else holds it or it is gone.
+    /// The pod of this whole UUID, whatever its state; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where its directory cannot be read.
+    pub fn look(&self, uuid: &str) -> Result<Option<Found>> {
+        if !self.exist() {
+            return Ok(None);
+        }
+        let _guard = self.guard(FlockOperation::LockShared)?;
+        // A pod moves on in this order only, so that none is missed between two looks.
+        for stage in Stage::ALL {
+            let path = self.path_in(stage, uuid);
+            if path.exists()
+                && let Some(found) = look_at(stage, path)?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the lock of a pod, `None` where somebody else holds it, or it is not there any more:
+    /// whoever had the lock before may have moved it on.
     ///
     /// # Errors
     /// Where the file system refuses.
     pub fn try_lock(&self, found: &Found) -> Result<Option<LockedPod>> {
         let _guard = self.guard(FlockOperation::LockExclusive)?;
-        let lock = match File::open(&found.path) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot open {}", found.path.display()));
-            }
-        };
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(LockedPod {
-                uuid: found.uuid.clone(),
-                stage: found.stage,
-                lock,
-                path: found.path.clone(),
-            })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot lock {}", found.path.display()))
-            }
-        }
+        let lock = lock(&found.path, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock.map(|lock| LockedPod {
+            uuid: found.uuid.clone(),
+            stage: found.stage,
+            lock,
+            path: found.path.clone(),
+        }))
+    }
+
+    /// Keeps a pod that does not run where it is, until the file is dropped: to others its lock
+    /// looks free, and cannot be taken. `None` where somebody holds it, or the pod is gone.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn hold(&self, found: &Found) -> Result<Option<File>> {
+        let _guard = self.guard(FlockOperation::LockShared)?;
+        lock(&found.path, FlockOperation::NonBlockingLockShared)
     }
 
     /// Deletes a pod's directory. It must hold no mount: none is crossed.
@@ -282,6 +302,31 @@ fn make_directory(path: &Path, mode: u32, exists_is_fine: bool) -> Result<()> {
         .with_context(|| format!("cannot create {}", path.display()))
 }
 
+/// Locks the directory at `path`; `None` where somebody else has it locked, or it is not there
+/// any more once it is locked.
+fn lock(path: &Path, operation: FlockOperation) -> Result<Option<File>> {
+    let lock = match File::open(path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+    };
+    match flock(&lock, operation) {
+        Ok(()) => Ok(is_same(&lock, path)?.then_some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// Whether the open directory is the one at `path`.
+fn is_same(directory: &File, path: &Path) -> Result<bool> {
+    let own = directory.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((own.dev(), own.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
+}
+
 fn look_at(stage: Stage, path: PathBuf) -> Result<Option<Found>> {
     let name = path.file_name().and_then(|name| name.to_str());
     let Some(uuid) = name.filter(|name| is_uuid(name)).map(str::to_string) else {
@@ -323,50 +368,5 @@ fn choose(prefix: &str, pods: Vec<Found>) -> Result<Found> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
-    const B: &str = "6ba7b811-9dad-11d1-80b4-00c04fd430c8";
-
-    #[test]
-    fn a_pod_s_way_through_the_stages() {
-        let root = tempfile::tempdir().unwrap();
-        let pods = Pods::new(root.path());
-        assert_eq!(pods.list().unwrap(), []);
-        let mut pod = pods.create(A).unwrap();
-        assert_eq!(pods.find("6BA7").unwrap().state, State::Preparing);
-        pods.move_to(&mut pod, Stage::Run).unwrap();
-        let found = pods.find(A).unwrap();
-        assert_eq!(found.state, State::Running);
-        assert!(pods.try_lock(&found).unwrap().is_none());
-        drop(pod);
-        let found = pods.find(A).unwrap();
-        assert_eq!(found.state, State::Exited);
-        let mut pod = pods.try_lock(&found).unwrap().unwrap();
-        pods.move_to(&mut pod, Stage::Garbage).unwrap();
-        assert!(pods.find(A).is_err(), "garbage is not the user's");
-        pods.delete(&pod).unwrap();
-        assert_eq!(pods.list().unwrap(), []);
-    }
-
-    #[test]
-    fn prefixes_must_be_unique() {
-        let root = tempfile::tempdir().unwrap();
-        let pods = Pods::new(root.path());
-        let _pods = [pods.create(A).unwrap(), pods.create(B).unwrap()];
-        let message = |prefix| format!("{:#}", pods.find(prefix).unwrap_err());
-        assert_eq!(message("6ba7"), "ambiguous uuid \"6ba7\", 2 matches");
-        assert!(message("7").starts_with("no matches found for \"7\""));
-        assert!(message("").starts_with("UUID cannot be empty"));
-        assert_eq!(pods.find("6ba7b811").unwrap().uuid, B);
-    }
-
-    #[test]
-    fn uuids_are_told_from_other_names() {
-        assert!(is_uuid(A));
-        for other in ["", "6ba7b810", &A.to_uppercase(), &A.replace('-', "0")] {
-            assert!(!is_uuid(other), "{other}");
-        }
-    }
-}
+#[path = "directory_tests.rs"]
+mod tests;

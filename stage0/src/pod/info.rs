@@ -27,6 +27,8 @@ pub struct PodInfo {
     pub started: Option<SystemTime>,
     /// When it exited.
     pub finished: Option<SystemTime>,
+    /// Whether it runs and all its apps are up.
+    pub is_ready: bool,
     /// The holder's process ID while it runs.
     pub pid: Option<u32>,
     /// Its exit code, once it has one.
@@ -65,6 +67,7 @@ impl PodInfo {
             created: modified(&path.join(names::PLAN_FILE)),
             started: modified(&path.join(names::PID_FILE)),
             finished: modified(&status.join(names::POD_STATUS)),
+            is_ready: is_running && path.join(names::READY_FILE).exists(),
             pid: pid.filter(|_| is_running),
             exit_code: number(&status.join(names::POD_STATUS)),
             apps: apps

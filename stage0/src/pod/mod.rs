@@ -5,7 +5,7 @@
 //! - [`tree`], [`user`], [`programs`]: look-ups in an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
 //! - [`working_directory`], [`root`]: what is made in an app's rootfs
-//! - [`uses`]: which images pods use
+//! - [`wait`](mod@wait): until a pod is up, or has exited; [`uses`]: which images pods use
 
 pub mod app;
 pub mod directory;
@@ -23,4 +23,5 @@ pub mod tree;
 pub mod user;
 pub mod uses;
 pub mod volume;
+pub mod wait;
 pub mod working_directory;

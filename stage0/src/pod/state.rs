@@ -8,6 +8,19 @@
 //! | `run`            | running          | exited          |
 //! | `exited-garbage` | exited deleting  | exited garbage  |
 //! | `garbage`        | deleting         | garbage         |
+//!
+//! A pod goes from one directory to the next by rename(2), its lock held:
+//!
+//! | from             | to                        | by                                        |
+//! |------------------|---------------------------|-------------------------------------------|
+//! | nothing          | `embryo`, then `prepare`  | run, prepare                              |
+//! | `prepare`        | `run`                     | run                                       |
+//! | `prepare`        | `prepared`                | prepare                                   |
+//! | `prepared`       | `run`                     | run-prepared                              |
+//! | `run`            | `prepared`                | run-prepared, where it cannot be mounted  |
+//! | `run`            | `exited-garbage`          | gc and rm, where the lock was free        |
+//! | `exited-garbage` | nothing                   | rm, and gc after the grace period         |
+//! | `embryo`, `prepare`, `prepared` | `garbage`, then nothing | rm, and gc: aborted or expired |
 
 use std::fmt;
 
@@ -94,6 +107,16 @@ impl State {
             (Stage::Garbage, true) => Self::Deleting,
             (Stage::Garbage, false) => Self::Garbage,
         }
+    }
+}
+
+impl State {
+    /// Whether the pod has run and does no more.
+    pub fn is_exited(self) -> bool {
+        matches!(
+            self,
+            Self::Exited | Self::ExitedGarbage | Self::ExitedDeleting
+        )
     }
 }
 
