@@ -10,8 +10,8 @@ use stage1_skim::names::EXIT_ERROR;
 use stage1_skim::stdio;
 
 use crate::commands::{
-    app_arguments, enter, fetch, gc, image, list, logs, prepare, rm, run, run_prepared, status,
-    stop, trust,
+    app_arguments, cat_manifest, enter, export, fetch, gc, image, list, logs, prepare, rm, run,
+    run_prepared, status, stop, trust,
 };
 use crate::refused;
 
@@ -111,6 +111,10 @@ pub enum Verb {
     Logs(logs::LogsArguments),
     /// Run a command out of an app's rootfs
     Enter(enter::EnterArguments),
+    /// Print a pod as appc's pod manifest
+    CatManifest(cat_manifest::CatManifestArguments),
+    /// Write what an app has left as an image
+    Export(export::ExportArguments),
     /// Stop pods
     Stop(stop::StopArguments),
     /// Remove pods that do not run

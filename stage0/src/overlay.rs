@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use stage1_skim::names::AppDirectory;
 
@@ -53,6 +53,35 @@ pub fn mount(tree: &Path, app: &AppDirectory) -> Result<()> {
     attach(&mount, &app.rootfs()).with_context(failed)
 }
 
+/// What an app sees as its rootfs, read only and mounted nowhere, the descriptor alone leads
+/// there: `tree` with what `app` wrote, without what is mounted in it. Where the app's overlay
+/// is not mounted, as after a reboot, it is put together anew.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn view(tree: &Path, app: &AppDirectory) -> Result<OwnedFd> {
+    let rootfs = app.rootfs();
+    let failed = || format!("cannot look into {}", rootfs.display());
+    let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
+    // Two overlays with one upper directory would be at odds.
+    if stage1_skim::mounts::beneath(&table, &rootfs).contains(&rootfs) {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        return open_tree(CWD, &rootfs, flags).with_context(failed);
+    }
+    let lower = [Directory::open(&app.upper())?, Directory::open(tree)?];
+    let layers = lower.each_ref().map(Directory::option_by_descriptor);
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .context("this kernel has no overlayfs, which skim needs (try modprobe overlay)")
+        .with_context(failed)?;
+    fsconfig_set_string(&context, "source", "skim").with_context(failed)?;
+    fsconfig_set_string(&context, "lowerdir", layers.join(":")).with_context(failed)?;
+    fsconfig_create(&context)
+        .context("overlayfs refuses (see dmesg)")
+        .with_context(failed)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).with_context(failed)
+}
+
 fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(mount.as_fd(), "", CWD, target, flags)?)
@@ -84,7 +113,11 @@ impl Directory {
     fn option(&self) -> String {
         match &self.path {
             Some(path) => path.clone(),
-            None => format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()),
+            None => self.option_by_descriptor(),
         }
+    }
+
+    fn option_by_descriptor(&self) -> String {
+        format!("/proc/self/fd/{}", self.descriptor.as_raw_fd())
     }
 }

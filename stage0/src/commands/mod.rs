@@ -7,8 +7,10 @@ use crate::host::Host;
 
 pub mod app_arguments;
 pub mod app_flags;
+pub mod cat_manifest;
 pub mod enter;
 mod environment_file;
+pub mod export;
 pub mod fetch;
 pub mod gc;
 pub mod image;
@@ -49,5 +51,7 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Stop(arguments) => stop::run(&host, &arguments),
         Verb::Rm(arguments) => rm::run(&host, &arguments),
         Verb::Gc(arguments) => gc::run(&host, &arguments),
+        Verb::CatManifest(arguments) => cat_manifest::run(&host, &arguments),
+        Verb::Export(arguments) => export::run(&host, &arguments),
     }
 }

@@ -14,6 +14,7 @@ mod pax;
 pub mod pipeline;
 mod reader;
 mod sparse;
+pub mod writer;
 
 pub use self::entry::{Entry, Kind, Metadata, Segment, Xattr};
 pub use self::reader::ArchiveReader;

@@ -8,10 +8,12 @@
 //! - [`unpack`]: entries become files beneath a directory descriptor
 //! - [`blob`]: digests, and runs of bytes in files
 //! - [`oci`]: OCI images and where they are found
+//! - [`appc`]: a manifest written as appc has it
 //! - [`whitelist`]: what an appc image is cut down to
 //! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
 
 pub mod aci;
+pub mod appc;
 pub mod archive;
 pub mod blob;
 pub mod id;

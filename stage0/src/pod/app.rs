@@ -22,7 +22,7 @@ use crate::image::manifest::{App, ImageManifest, Isolator};
 pub const DROPIN: &str = "skim.dropin";
 
 /// Whether the app speaks sd_notify(3) (appc executors' own annotation).
-const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
+pub const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
 
 /// The signal that systemd ends a service with (systemd.kill(5)).
 const KILL_SIGNAL: &str = "KillSignal";

@@ -3,13 +3,16 @@
 //! - [`manifest`]: pods as data; [`request`]: what was asked for; [`plan`] and [`app`]: what stage1 will do
 //! - [`graph`], [`environment`], [`isolators`], [`volume`]: pure parts of the plan
 //! - [`tree`], [`user`], [`programs`]: look-ups in an image
+//! - [`appc`]: a plan as a pod manifest; [`export`]: what an app has left, as an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
 //! - [`working_directory`], [`root`]: what is made in an app's rootfs
 //! - [`wait`](mod@wait): until a pod is up, or has exited; [`uses`]: which images pods use
 
 pub mod app;
+pub mod appc;
 pub mod directory;
 pub mod environment;
+pub mod export;
 pub mod graph;
 pub mod info;
 pub mod isolators;

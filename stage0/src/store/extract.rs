@@ -1,11 +1,13 @@
 //! An image's files as its author made them: not relocated.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
 
 use super::build::{Import, TreeBuilder};
-use super::{Image, Store};
+use super::staging::Staging;
+use super::tree::ROOTFS;
+use super::{Image, Store, directory};
 use crate::image::unpack::LeftOut;
 
 impl Store {
@@ -38,5 +40,32 @@ impl Store {
         let left_out = builder.finish_as_made(whitelist)?;
         image.documents.write(dir)?;
         Ok(left_out)
+    }
+
+    /// Gives `work` the directory of the image's files as its author made them, whole: what was
+    /// relocated in its tree is as it was before. Nothing of it is left afterwards.
+    ///
+    /// # Errors
+    /// As [`Store::extract`], and where `work` fails.
+    pub fn with_originals<T>(
+        &self,
+        image: &Image,
+        import: Import<'_>,
+        work: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let report = self.relocations(image)?;
+        if report.changes.is_empty() && report.left.is_empty() {
+            let tree = directory::open(self.trees.as_fd(), image.key.as_str())?;
+            return work(directory::open(tree.as_fd(), ROOTFS)?.as_fd());
+        }
+        let staging = Staging::new(self.tmp.as_fd())?;
+        let done = self
+            .extract(image, true, staging.dir(), import)
+            .and_then(|_| work(directory::open(staging.dir(), ROOTFS)?.as_fd()));
+        match staging.discard() {
+            Ok(()) => done.map_err(|error| self.explain(error)),
+            // What went wrong first counts.
+            Err(error) => done.and(Err(error)),
+        }
     }
 }

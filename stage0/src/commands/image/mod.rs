@@ -6,8 +6,8 @@ mod extract;
 mod gc;
 mod inspect;
 mod list;
-mod place;
-mod pretty;
+pub(super) mod place;
+pub(super) mod pretty;
 mod relocations;
 mod render;
 mod rm;
@@ -101,7 +101,7 @@ fn find(store: &Store, text: &str) -> Result<Image> {
 
 /// How an image of the store is unpacked once more: as its archives are checked by their digests,
 /// what its import was allowed need not be known.
-fn unbounded() -> Import<'static> {
+pub(super) fn unbounded() -> Import<'static> {
     Import {
         limits: Limits {
             expanded_bytes: u64::MAX,
