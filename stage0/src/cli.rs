@@ -9,9 +9,10 @@ use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, Va
 use stage1_skim::names::EXIT_ERROR;
 use stage1_skim::stdio;
 
+use crate::commands::refused_verbs::RefusedArguments;
 use crate::commands::{
-    app_arguments, cat_manifest, enter, export, fetch, gc, image, list, logs, prepare, rm, run,
-    run_prepared, status, stop, trust,
+    app_arguments, cat_manifest, completion, config, enter, export, fetch, gc, image, list, logs,
+    man, prepare, rm, run, run_prepared, status, stop, trust, version,
 };
 use crate::refused;
 
@@ -121,6 +122,27 @@ pub enum Verb {
     Rm(rm::RmArguments),
     /// Remove all pods that have exited
     Gc(gc::GcArguments),
+    /// Print the configuration
+    Config(config::ConfigArguments),
+    /// Print the versions of skim, its stage1 and systemd
+    Version(version::VersionArguments),
+    /// Print what a shell needs to complete skim's command lines
+    Completion(completion::CompletionArguments),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::ManArguments),
+    /// Not there: see skim logs
+    #[command(hide = true)]
+    Attach(RefusedArguments),
+    /// Not there: see skim list
+    #[command(hide = true)]
+    ApiService(RefusedArguments),
+    /// Not there: see skim status
+    #[command(hide = true)]
+    MetadataService(RefusedArguments),
+    /// Not there: see skim run
+    #[command(hide = true)]
+    App(RefusedArguments),
 }
 
 /// How to print.

@@ -262,6 +262,26 @@ impl Bus {
         })
     }
 
+    /// systemd's version, with what its distribution adds.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn systemd_version(&self) -> Result<String> {
+        let reply = self
+            .connection
+            .call_method(
+                Some(SERVICE),
+                "/org/freedesktop/systemd1",
+                Some("org.freedesktop.DBus.Properties"),
+                "Get",
+                &("org.freedesktop.systemd1.Manager", "Version"),
+            )
+            .await
+            .context("cannot read the version of systemd")?;
+        let value: OwnedVariant = reply.body().deserialize()?;
+        String::try_from(value).context("the version of systemd has an odd type")
+    }
+
     async fn property<T>(&self, unit: &str, interface: &str, name: &str) -> Result<T>
     where
         T: TryFrom<OwnedVariant>,

@@ -4,26 +4,38 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::credentials::Transition;
 use stage1_skim::holder::Mode;
-use stage1_skim::pod::Credentials;
+use stage1_skim::pod::{CONTRACT_VERSION, Credentials};
 use stage1_skim::pod_dir::PodDir;
 use stage1_skim::{credentials, enter, gc, interactive, logging, names, retire, run, stdio, stop};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = version(), about)]
 struct Arguments {
     /// Log what is done
     #[arg(long, global = true)]
     debug: bool,
     #[command(subcommand)]
     entrypoint: Entrypoint,
+}
+
+/// Its version, and that of the contract that it speaks.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "{} (contract {CONTRACT_VERSION})",
+            env!("CARGO_PKG_VERSION")
+        )
+    });
+    &VERSION
 }
 
 #[derive(Subcommand)]

@@ -43,4 +43,5 @@ mod starting;
 mod store;
 mod support;
 mod units;
+mod verbs;
 mod volumes;

@@ -2,12 +2,15 @@
 
 use anyhow::Result;
 
+use self::refused_verbs::Refused;
 use crate::cli::{Arguments, Verb};
 use crate::host::Host;
 
 pub mod app_arguments;
 pub mod app_flags;
 pub mod cat_manifest;
+pub mod completion;
+pub mod config;
 pub mod enter;
 mod environment_file;
 pub mod export;
@@ -19,17 +22,20 @@ pub mod json;
 mod launch;
 pub mod list;
 pub mod logs;
+pub mod man;
 pub mod output;
 pub mod pod_arguments;
 pub mod pod_selection;
 pub mod prepare;
 mod progress;
+pub mod refused_verbs;
 pub mod rm;
 pub mod run;
 pub mod run_prepared;
 pub mod status;
 pub mod stop;
 pub mod trust;
+pub mod version;
 
 /// Carries out the verb; returns the exit code.
 ///
@@ -53,5 +59,13 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Gc(arguments) => gc::run(&host, &arguments),
         Verb::CatManifest(arguments) => cat_manifest::run(&host, &arguments),
         Verb::Export(arguments) => export::run(&host, &arguments),
+        Verb::Config(_) => config::run(&host),
+        Verb::Version(arguments) => version::run(&host, &arguments),
+        Verb::Completion(arguments) => completion::run(&arguments),
+        Verb::Man(arguments) => man::run(&arguments),
+        Verb::Attach(_) => refused_verbs::run(Refused::Attach),
+        Verb::ApiService(_) => refused_verbs::run(Refused::ApiService),
+        Verb::MetadataService(_) => refused_verbs::run(Refused::MetadataService),
+        Verb::App(_) => refused_verbs::run(Refused::App),
     }
 }

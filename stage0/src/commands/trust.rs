@@ -228,7 +228,7 @@ fn remove(host: &Host, arguments: &RemoveArguments) -> Result<u8> {
 
 /// A key in a place, as JSON. Times are in whole seconds since the epoch.
 #[derive(Debug, Serialize)]
-struct Listed {
+pub(super) struct Listed {
     /// What it is trusted for; none for all images.
     prefix: Option<String>,
     fingerprint: String,
@@ -263,7 +263,8 @@ fn list(host: &Host, arguments: &ListArguments) -> Result<u8> {
     })
 }
 
-fn listed(entry: &Entry, now: SystemTime) -> Listed {
+/// A key in a place, as JSON.
+pub(super) fn listed(entry: &Entry, now: SystemTime) -> Listed {
     let description = key::describe(&entry.key, now);
     let state = match (&entry.masked_by, key::check_usable(&entry.key, now)) {
         (Some(_), _) => "masked",

@@ -91,6 +91,12 @@ impl CredentialFiles {
         }
     }
 
+    /// Those of the files that are there.
+    pub fn there(&self) -> Vec<&Path> {
+        let files = self.files.iter().map(PathBuf::as_path);
+        files.filter(|path| path.exists()).collect()
+    }
+
     /// What to show to `registry`, `HOST[:PORT]`, for its `repository`; nothing where no file
     /// says anything.
     ///

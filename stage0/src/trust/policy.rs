@@ -186,31 +186,8 @@ impl Policy {
     /// # Errors
     /// Where one cannot be used; it names the file and the line.
     pub fn load(directories: &Directories) -> Result<Self> {
-        let mut files: BTreeMap<OsString, (PathBuf, Vec<u8>)> = BTreeMap::new();
-        for base in [&directories.system, &directories.local] {
-            // What others may write to is not used, from the top.
-            config::read(base, 0)?;
-            for (name, path, node) in files_in(&base.join(DIRECTORY))? {
-                match node {
-                    Node::File(content) => {
-                        files.insert(name, (path, content));
-                    }
-                    Node::Mask => {
-                        files.remove(&name);
-                    }
-                    // Removed since the directory was read.
-                    Node::Missing => (),
-                    Node::Directory(_) => {
-                        anyhow::bail!(
-                            "cannot use the policy {}: it is a directory",
-                            path.display()
-                        )
-                    }
-                }
-            }
-        }
         let mut policy = Self::default();
-        for (path, content) in files.into_values() {
+        for (path, content) in files(directories)? {
             let more = Self::parse(&content, &path)
                 .with_context(|| format!("cannot use the policy {}", path.display()))?;
             policy.rules.extend(more.rules);
@@ -282,6 +259,43 @@ impl Rule {
             }),
         })
     }
+}
+
+/// The files of both directories that count, by their names.
+///
+/// # Errors
+/// Where one cannot be read.
+pub fn paths(directories: &Directories) -> Result<Vec<PathBuf>> {
+    let files = files(directories)?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// The files that count, and what they hold.
+fn files(directories: &Directories) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut files: BTreeMap<OsString, (PathBuf, Vec<u8>)> = BTreeMap::new();
+    for base in [&directories.system, &directories.local] {
+        // What others may write to is not used, from the top.
+        config::read(base, 0)?;
+        for (name, path, node) in files_in(&base.join(DIRECTORY))? {
+            match node {
+                Node::File(content) => {
+                    files.insert(name, (path, content));
+                }
+                Node::Mask => {
+                    files.remove(&name);
+                }
+                // Removed since the directory was read.
+                Node::Missing => (),
+                Node::Directory(_) => {
+                    anyhow::bail!(
+                        "cannot use the policy {}: it is a directory",
+                        path.display()
+                    )
+                }
+            }
+        }
+    }
+    Ok(files.into_values().collect())
 }
 
 /// The files of policies in a directory: those with names that end in `.json`.

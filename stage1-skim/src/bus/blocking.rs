@@ -28,6 +28,14 @@ impl BlockingBus {
         })
     }
 
+    /// [`Bus::systemd_version`].
+    ///
+    /// # Errors
+    /// As it.
+    pub fn systemd_version(&self) -> Result<String> {
+        zbus::block_on(self.bus.systemd_version())
+    }
+
     /// [`Bus::start_scope`], waiting for the end of the job.
     ///
     /// # Errors
