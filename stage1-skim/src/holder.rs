@@ -294,9 +294,7 @@ impl<'a> Holder<'a> {
             log::debug!("{error:#}");
         }
         log::debug!("pod {} is up", self.pod.plan.uuid);
-        if let Err(error) = self.pod.write(names::READY_FILE, "") {
-            log::error!("nobody can be told that the pod is up: {error:#}");
-        }
+        self.pod.tell_ready();
         if self.mode == Mode::Detached {
             let told = stdio::tell("ready\n");
             let released = stdio::release();

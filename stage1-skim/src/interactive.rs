@@ -246,6 +246,8 @@ impl Holder<'_> {
             .current_dir(&self.pod.path)
             .env_clear()
             .envs(environment(self.app, std::env::var("TERM").ok()));
+        // There is nothing more to wait for: the app is up as soon as it is executed.
+        self.pod.tell_ready();
         let end = self.wait_for(command, terminal.cloned()).await?;
         if let Some(terminal) = terminal {
             terminal.take_back(matches!(end, Main::Killed(_)));

@@ -81,6 +81,13 @@ impl PodDir {
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
+    /// Records that every app is up, for whoever waits for it. The pod runs on where that fails.
+    pub fn tell_ready(&self) {
+        if let Err(error) = self.write(names::READY_FILE, "") {
+            log::error!("nobody can be told that the pod is up: {error:#}");
+        }
+    }
+
     /// Records the exit code of the app `name`, or of the pod ([`names::POD_STATUS`]).
     ///
     /// # Errors

@@ -60,6 +60,14 @@ fn outcome(child: Child) -> Outcome {
 }
 
 #[track_caller]
+fn until_there_is_a_pod() {
+    let began = Instant::now();
+    while !skim(["list", "--quiet"]).success().stdout.contains('-') {
+        assert!(began.elapsed() < Duration::from_secs(60), "no pod came up");
+    }
+}
+
+#[track_caller]
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
@@ -95,10 +103,7 @@ fn status_waits_until_every_app_is_up() {
     let image = late(&host, &go);
     let save = format!("--uuid-file-save={}", file.display());
     let starting = spawn(&["run", "--detach", &save, &image.to_string_lossy()]);
-    let began = Instant::now();
-    while !skim(["list", "--quiet"]).success().stdout.contains('-') {
-        assert!(began.elapsed() < Duration::from_secs(60), "no pod came up");
-    }
+    until_there_is_a_pod();
     let from_file = format!("--uuid-file={}", file.display());
     let too_short = skim(["status", &from_file, "--wait-ready=300ms"]);
     assert_one_line(&too_short, "was not ready in the time given");
@@ -115,6 +120,23 @@ fn status_waits_until_every_app_is_up() {
     assert_eq!(uuid, fs::read_to_string(&file).expect("it was written"));
     let shown = json(&skim(["status", "--format=json", &uuid]).success().stdout);
     assert_eq!(shown["ready"], true);
+}
+
+#[test]
+fn an_interactive_pod_is_ready_once_its_app_runs() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "asking").exec(&["/bin/sh", "-c", "read line"]);
+    let mut pod = limited("skim")
+        .args(["run", "--interactive", &image.build().to_string_lossy()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("cannot run skim");
+    until_there_is_a_pod();
+    let uuid = skim(["list", "--quiet"]).line();
+    let status = skim(["status", "--wait-ready=60s", &uuid]).success().stdout;
+    assert!(status.contains("\nready=true\n"), "{status}");
+    drop(pod.stdin.take());
+    pod.wait().expect("cannot wait for skim");
 }
 
 #[test]
