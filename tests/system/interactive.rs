@@ -184,7 +184,8 @@ fn a_shell_as_the_app_hands_the_terminal_back() {
                 Expect(code),
                 Expect("ready> "),
                 // The terminal is the caller's again, and echoes.
-                Send("cat\n"),
+                Send("echo be''gun; cat\n"),
+                Expect("begun"),
                 Send("through\n"),
                 Expect("through"),
                 Expect("through"),

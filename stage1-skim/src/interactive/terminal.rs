@@ -4,10 +4,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use nix::sys::signal::{SigSet, Signal as BlockedSignal};
+use nix::sys::signal::{SigSet, Signal as OwnSignal, raise};
 use rustix::process::{
-    Pid, Signal, getpgid, getpgrp, getpid, kill_process, kill_process_group,
-    test_kill_process_group,
+    Pid, Signal, getpgid, getpgrp, kill_process, kill_process_group, test_kill_process_group,
 };
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
@@ -37,8 +36,12 @@ impl Terminal {
             return;
         }
         let had_terminal = tcgetpgrp(&self.terminal).ok() == getpgid(Some(child)).ok();
-        told(kill_process(getpid(), Signal::STOP));
-        // Continued.
+        // To this thread: it goes on only once the whole process does. One that is sent to the
+        // process is for whichever thread comes first.
+        if let Err(error) = raise(OwnSignal::SIGSTOP) {
+            log::debug!("cannot stop: {error}");
+            return;
+        }
         let Ok(group) = getpgid(Some(child)) else {
             return;
         };
@@ -68,7 +71,7 @@ impl Terminal {
         }
         // The terminal stops whoever changes it from the background, unless this is blocked.
         let mut blocked = SigSet::empty();
-        blocked.add(BlockedSignal::SIGTTOU);
+        blocked.add(OwnSignal::SIGTTOU);
         if let Err(error) = blocked.thread_block() {
             log::debug!("cannot block a signal: {error}");
             return;
