@@ -11,11 +11,13 @@
 //! - [`appc`]: a manifest written as appc has it
 //! - [`whitelist`]: what an appc image is cut down to
 //! - [`relocate`]: an unpacked tree is made to run from a path that is not `/`
+//! - [`hints`]: what interpreters of such a tree have to be told in their environment
 
 pub mod aci;
 pub mod appc;
 pub mod archive;
 pub mod blob;
+pub mod hints;
 pub mod id;
 pub mod limits;
 pub mod manifest;

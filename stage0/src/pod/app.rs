@@ -16,6 +16,7 @@ use super::request::{AppRequest, EnvironmentRequest};
 use super::tree::Tree;
 use super::user::{self, User};
 use super::volume::{self, AppVolumes, Volumes};
+use crate::image::hints;
 use crate::image::manifest::{App, ImageManifest, Isolator};
 
 /// Unit text for the app's service.
@@ -276,8 +277,20 @@ impl Surroundings<'_> {
             root: self.root,
             has_home: home.map_or(Ok(false), |home| self.tree.is_directory(home))?,
             user: self.user,
+            hints: self.hints()?,
             layers: layers?,
         }))
+    }
+
+    /// What the image's interpreters have to be told; nothing where the image is `/` for them.
+    fn hints(&self) -> Result<Vec<(String, String)>> {
+        if self.root == Path::new("/") {
+            return Ok(Vec::new());
+        }
+        let hints = hints::find(self.tree)?.into_iter();
+        Ok(hints
+            .map(|hint| (hint.variable.clone(), hint.value(self.root)))
+            .collect())
     }
 }
 

@@ -20,21 +20,25 @@ pub struct Sources<'a> {
     pub user: &'a User,
     /// Whether the image has the user's home directory.
     pub has_home: bool,
+    /// What the image's interpreters have to be told (`image::hints`).
+    pub hints: Vec<(String, String)>,
     /// Variables that were set, by those who set them: those of a later layer win over those of
     /// an earlier one, and within a layer the last one.
     pub layers: Vec<Vec<(String, String)>>,
 }
 
-/// The app's environment: what was set wins over skim's defaults.
+/// The app's environment: what was set wins over skim's defaults, to which the hints belong.
 ///
 /// `PATH` names the rootfs' directories first, then the same ones of the host, then the host's
 /// default: what the image lacks, such as iptables or modprobe, is the host's. An app for which
 /// the image is `/` has no other.
 pub fn compose(sources: &Sources<'_>) -> Vec<EnvVar> {
-    let mut environment: Vec<EnvVar> = defaults(sources)
-        .into_iter()
+    let defaults = defaults(sources).into_iter();
+    let defaults = defaults.map(|(name, value)| (name.to_string(), value));
+    let mut environment: Vec<EnvVar> = defaults
+        .chain(sources.hints.iter().cloned())
         .map(|(name, value)| EnvVar {
-            name: name.to_string(),
+            name,
             value,
             default: true,
         })
@@ -129,6 +133,7 @@ mod tests {
             root: Path::new("/r"),
             user,
             has_home: true,
+            hints: Vec::new(),
             layers: vec![owned(image), owned(flags)],
         }
     }
@@ -177,6 +182,25 @@ mod tests {
         assert_eq!(value(&environment, "HOME"), "/image");
         let set = environment.iter().filter(|variable| !variable.default);
         assert_eq!(set.count(), 3);
+    }
+
+    #[test]
+    fn hints_are_defaults_which_the_image_and_the_user_replace() {
+        let root = user(0, "root", "/root");
+        let hints = ["A", "B", "C"].map(|name| (name.to_string(), format!("/r/{name}")));
+        let environment = compose(&Sources {
+            hints: hints.to_vec(),
+            ..sources(&root, &[("A", "image")], &[("B", "flag")])
+        });
+        for (name, expected, default) in [
+            ("A", "image", false),
+            ("B", "flag", false),
+            ("C", "/r/C", true),
+        ] {
+            assert_eq!(value(&environment, name), expected);
+            let found = environment.iter().find(|variable| variable.name == name);
+            assert_eq!(found.map(|found| found.default), Some(default), "{name}");
+        }
     }
 
     #[test]

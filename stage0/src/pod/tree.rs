@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// No file that is read out of an image for a plan is larger, in bytes.
@@ -78,6 +78,31 @@ impl Tree {
             bail!("{path} in the image is larger than {FILE_MAX} bytes");
         }
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The names in the directory that `path` leads to, in no order, `max` of them at most; none
+    /// where there is no such directory.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn list(&self, path: &Path, max: usize) -> Result<Vec<OsString>> {
+        let Some(directory) = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)? else {
+            return Ok(Vec::new());
+        };
+        let context = || format!("cannot list {path:?} in the image");
+        let mut names = Vec::new();
+        for entry in Dir::new(directory).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            if names.len() == max {
+                break;
+            }
+            names.push(name.to_owned());
+        }
+        Ok(names)
     }
 
     /// Whether `path` leads to a directory.
@@ -254,6 +279,33 @@ mod tests {
             let covered: Vec<_> = covered.iter().map(Path::new).collect();
             let resolved = tree.resolve_links(Path::new(path), &covered).ok();
             assert_eq!(resolved.as_deref(), expected.map(Path::new), "{path}");
+        }
+    }
+
+    #[test]
+    fn lists_directories_of_the_tree_up_to_a_bound() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::create_dir_all(root.path().join("sub").join(name)).unwrap();
+        }
+        fs::write(root.path().join("file"), "").unwrap();
+        symlink("/sub", root.path().join("link")).unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        for (path, max, expected) in [
+            ("/sub", 4, 3),
+            ("/sub", 3, 3),
+            ("/sub", 2, 2),
+            ("/link", 9, 3),
+            ("/../sub", 9, 3),
+            ("/", 9, 3),
+            ("/file", 9, 0),
+            ("/missing", 9, 0),
+        ] {
+            assert_eq!(
+                tree.list(Path::new(path), max).unwrap().len(),
+                expected,
+                "{path}"
+            );
         }
     }
 }

@@ -7,9 +7,11 @@ use stage1_skim::stdio;
 
 use crate::commands::output;
 use crate::host::Host;
+use crate::image::hints::{self, Hint};
 use crate::image::manifest::{App, Pair};
 use crate::image::relocate::Report;
 use crate::pod::directory::Pods;
+use crate::pod::tree::Tree;
 use crate::pod::uses::Uses;
 use crate::store::{Image, LayerContent, LayerRecord, Store};
 
@@ -40,14 +42,16 @@ pub fn run(host: &Host, store: &Store, arguments: &InspectArguments) -> Result<u
     for text in &arguments.images {
         let image = super::find(store, text)?;
         let relocations = store.relocations(&image)?;
-        all.push(describe(&image, &relocations, uses.of_image(&image.id)));
+        let hints = hints::find(&Tree::open(&image.tree)?)?;
+        let pods = uses.of_image(&image.id);
+        all.push(describe(&image, &relocations, &hints, pods));
     }
     stdio::print(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
     Ok(0)
 }
 
 /// An image as JSON. Pure.
-fn describe(image: &Image, relocations: &Report, pods: &[String]) -> Value {
+fn describe(image: &Image, relocations: &Report, hints: &[Hint], pods: &[String]) -> Value {
     let manifest = &image.manifest;
     let dependencies = manifest.dependencies.iter().map(|dependency| {
         json!({
@@ -80,6 +84,7 @@ fn describe(image: &Image, relocations: &Report, pods: &[String]) -> Value {
             "changed": relocations.changes.len(),
             "left": relocations.left.len(),
         },
+        "hints": hints.iter().map(hint).collect::<Vec<_>>(),
         "pods": pods,
     })
 }
@@ -89,6 +94,15 @@ fn pairs(pairs: &[Pair]) -> Value {
     pairs
         .map(|pair| (pair.name.clone(), Value::from(&*pair.value)))
         .collect()
+}
+
+/// The paths are those in the image: where its rootfs will be is not known yet.
+fn hint(hint: &Hint) -> Value {
+    json!({
+        "program": hint.program,
+        "variable": hint.variable,
+        "paths": hint.paths,
+    })
 }
 
 fn app(app: &App) -> Value {
@@ -148,9 +162,26 @@ mod tests {
     use crate::commands::image::list::sample;
 
     #[test]
+    fn hints_are_told_by_their_paths_in_the_image() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("usr/lib/git-core")).unwrap();
+        std::fs::create_dir_all(root.path().join("usr/bin")).unwrap();
+        std::fs::write(root.path().join("usr/bin/git"), "").unwrap();
+        let hints = hints::find(&Tree::open(root.path()).unwrap()).unwrap();
+        let image = sample("example.com/app", 1, 2000);
+        let told = describe(&image, &Report::default(), &hints, &[]);
+        let expected = json!([{
+            "program": "/usr/bin/git",
+            "variable": "GIT_EXEC_PATH",
+            "paths": ["/usr/lib/git-core"],
+        }]);
+        assert_eq!(told["hints"], expected);
+    }
+
+    #[test]
     fn all_is_told() {
         let image = sample("example.com/app", 1, 2000);
-        let told = describe(&image, &Report::default(), &["6ba7b810".to_owned()]);
+        let told = describe(&image, &Report::default(), &[], &["6ba7b810".to_owned()]);
         assert_eq!(told["id"], image.id.as_str());
         assert_eq!(told["labels"]["os"], "linux");
         assert_eq!(told["layers"][0]["image_id"], image.id.as_str());
