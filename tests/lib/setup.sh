@@ -6,7 +6,8 @@ shopt -s inherit_errexit
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for part in lib/common lib/packages lib/cache lib/build lib/machine lib/full lib/report \
-    machine/root machine/full images/debian images/docker images/programs images/oci; do
+    machine/root machine/full images/debian images/docker images/programs images/oci \
+    images/packages; do
     # shellcheck source=/dev/null
     . "$TESTS/$part.sh"
 done
@@ -17,6 +18,11 @@ unset part
 install_foreign_images() {
     cp -a "$1"/. "$MACHINE_DIR/root/opt/images/"
     cp -a "$TESTS/system/servers" "$MACHINE_DIR/root/opt/servers"
+}
+
+# install_service_images IMAGES : the services' images beside them. They are large: linked, not copied.
+install_service_images() {
+    cp -al "$1"/. "$MACHINE_DIR/root/opt/images/"
 }
 
 # A machine with skim in it, and /opt/images with containerd.aci, docker.aci and busybox.tar; not

@@ -5,8 +5,8 @@
 //! the whole host before and after, so they run one at a time (`--test-threads=1`).
 //!
 //! In the machine are: skim, stage1-skim and the wrapper `docker` in /usr/local/bin; in /opt/images
-//! the images of containerd and docker, and one app as umoci, skopeo, podman and actool write it;
-//! small programs to make images of in /opt/programs; servers in /opt/servers.
+//! the images of containerd and docker, of ten services, and one app as umoci, skopeo, podman and
+//! actool write it; small programs to make images of in /opt/programs; servers in /opt/servers.
 
 mod apps;
 mod arguments;
@@ -27,6 +27,7 @@ mod killing;
 mod lifecycle;
 mod limits;
 mod memory;
+mod packages;
 mod prepare;
 mod progress;
 mod refusals;

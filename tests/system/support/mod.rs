@@ -13,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod server;
+pub(crate) mod service;
 pub(crate) mod store;
 pub(crate) mod systemd;
 pub(crate) mod terminal;
