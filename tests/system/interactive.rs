@@ -173,8 +173,8 @@ fn a_shell_as_the_app_hands_the_terminal_back() {
                 Expect("ready> "),
                 Send(&run),
                 Expect("inner> "),
-                // Once it is shown the shell does not read any more.
-                Send("echo as''leep; sleep 1000000\n"),
+                // Once it is shown, what Ctrl-C ends has the terminal.
+                Send("sh -c 'echo as\\leep; exec sleep 1000000'\n"),
                 Expect("asleep"),
                 INTERRUPT,
                 Expect("inner> "),
