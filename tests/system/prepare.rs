@@ -1,7 +1,7 @@
 //! Pods that are prepared, and run later; pods that are only planned.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::command::{run, skim};
 use crate::support::host::Host;
@@ -11,8 +11,8 @@ use crate::support::store::assert_one_line;
 use crate::support::trace::{STATE, Trace};
 use crate::support::tree::Tree;
 
-fn prepare(image: &PathBuf, flags: &[&str]) -> String {
-    let mut command = vec!["prepare".into(), image.clone().into_os_string()];
+fn prepare(image: &Path, flags: &[&str]) -> String {
+    let mut command = vec!["prepare".into(), image.as_os_str().to_owned()];
     command.extend(flags.iter().map(Into::into));
     skim(command).line()
 }

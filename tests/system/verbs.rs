@@ -463,3 +463,22 @@ fn an_empty_list_is_empty_in_json_too() {
     assert_eq!(columns, expected);
     gc();
 }
+
+#[test]
+fn notes_of_the_user_are_listed_and_in_the_manifest() {
+    let host = Host::new();
+    let image = Image::busybox(&host, "noted").build();
+    let flags = ["--annotation=example.com/owner=me", "--label=tier=1"];
+    let words = ["prepare".as_ref(), image.as_os_str()];
+    let uuid = skim(words.into_iter().chain(flags.map(AsRef::as_ref))).line();
+    let listed = skim(["list", "--format=json"]).success().stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let app = &listed[0]["apps"][0];
+    assert_eq!(
+        app["user_annotations"]["example.com/owner"], "me",
+        "{listed}"
+    );
+    assert_eq!(app["user_labels"]["tier"], "1", "{listed}");
+    let manifest = skim(["cat-manifest", &uuid]).success().stdout;
+    assert!(manifest.contains("example.com/owner"), "{manifest}");
+}

@@ -1,5 +1,7 @@
 //! Pods as JSON: rkt's names, and beside them what only skim has.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use stage1_skim::names::PodUnits;
 use stage1_skim::pod::{AppPlan, MountPlan, VolumeKind, VolumePlan};
@@ -93,6 +95,10 @@ pub struct App {
     pub rootfs: String,
     /// Its volumes.
     pub mounts: Vec<Mount>,
+    /// What the user noted about it.
+    pub user_annotations: BTreeMap<String, String>,
+    /// What the user labelled it with.
+    pub user_labels: BTreeMap<String, String>,
 }
 
 /// A pod as JSON.
@@ -172,5 +178,7 @@ fn app(info: &PodInfo, plan: &AppPlan, status: &AppStatus, units: &PodUnits) -> 
         unit: units.service(&plan.name),
         rootfs: plan.rootfs.display().to_string(),
         mounts: plan.mounts.iter().map(|m| mount(info, plan, m)).collect(),
+        user_annotations: plan.annotations.clone(),
+        user_labels: plan.labels.clone(),
     }
 }

@@ -76,6 +76,12 @@ pub fn plan(
         places: &places,
     };
     let user_settings = user_settings(request);
+    let handler = |event, exec: &Option<Vec<String>>| {
+        let command = programs.handler(event, exec.as_deref())?;
+        command
+            .map(|command| places.fill_in_command(command))
+            .transpose()
+    };
     Ok(AppPlan {
         name: name.to_string(),
         image: ImagePlan {
@@ -85,8 +91,8 @@ pub fn plan(
             tree: image.tree.clone(),
         },
         exec: places.fill_in_command(exec)?,
-        pre_start: programs.handler("pre-start", manifest.pre_start.as_deref())?,
-        post_stop: programs.handler("post-stop", manifest.post_stop.as_deref())?,
+        pre_start: handler("pre-start", &manifest.pre_start)?,
+        post_stop: handler("post-stop", &manifest.post_stop)?,
         working_directory: programs.working_directory()?,
         credentials: credentials(&tree, &user, &manifest, request)?,
         environment: surroundings.environment(&request.environment)?,
