@@ -63,15 +63,7 @@ pub fn command(plan: &ExecPlan) -> Command {
 /// As systemd does for `CapabilityBoundingSet=` and `AmbientCapabilities=`: what is dropped is
 /// gone once the app is executed.
 fn confine(confined: &Capabilities, is_root: bool) -> Result<()> {
-    let named = |names: &[String]| {
-        let mut set = CapabilitySet::empty();
-        for name in names {
-            let bare = name.strip_prefix("CAP_").unwrap_or(name);
-            set |= CapabilitySet::from_name(bare)
-                .with_context(|| format!("{name:?} is no capability"))?;
-        }
-        anyhow::Ok(set)
-    };
+    let named = |names: &[String]| crate::capabilities::set(names.iter().map(String::as_str));
     let (kept, is_ambient) = match confined {
         Capabilities::Retain(names) => (named(names)?, !is_root),
         Capabilities::Remove(names) => (CapabilitySet::all() - named(names)?, false),
