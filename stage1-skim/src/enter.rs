@@ -151,10 +151,8 @@ fn find_program(rootfs: &Path, name: &OsStr, search_path: Option<&OsStr>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::pod::{Credentials, EnvVar, ExecPlan, ImagePlan};
+    use crate::pod::EnvVar;
 
     fn app() -> AppPlan {
         let variable = |name: &str, value: &str, default| EnvVar {
@@ -163,39 +161,12 @@ mod tests {
             default,
         };
         AppPlan {
-            name: "a".into(),
-            image: ImagePlan {
-                name: "example.com/a".into(),
-                version: None,
-                id: "sha512-0".into(),
-                tree: "/tree".into(),
-            },
-            rootfs: "/r".into(),
-            exec: ExecPlan {
-                path: "/r/a".into(),
-                argv: vec!["a".into()],
-            },
-            pre_start: None,
-            post_stop: None,
-            working_directory: "/r".into(),
-            credentials: Credentials::default(),
             environment: vec![
                 variable("PATH", "/r/bin:/bin", true),
                 variable("HOME", "/root", true),
                 variable("MODE", "image", false),
             ],
-            requires: vec![],
-            notify: false,
-            root: Root::Host,
-            read_only_rootfs: false,
-            mounts: vec![],
-            sockets: vec![],
-            capabilities: None,
-            isolation_settings: vec![],
-            annotations: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            image_settings: vec![],
-            user_settings: vec![],
+            ..AppPlan::example("a")
         }
     }
 

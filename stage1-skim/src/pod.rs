@@ -233,3 +233,42 @@ pub struct EnvVar {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub default: bool,
 }
+
+#[cfg(test)]
+impl AppPlan {
+    /// An app for unit tests to vary: root's, out of an image of no further qualities.
+    pub(crate) fn example(name: &str) -> Self {
+        let program = format!("/r/{name}");
+        Self {
+            name: name.into(),
+            image: ImagePlan {
+                name: format!("example.com/{name}"),
+                version: None,
+                id: "sha512-0".into(),
+                tree: "/tree".into(),
+            },
+            rootfs: "/r".into(),
+            exec: ExecPlan {
+                path: program.into(),
+                argv: vec![name.into()],
+            },
+            pre_start: None,
+            post_stop: None,
+            working_directory: "/r".into(),
+            credentials: Credentials::default(),
+            environment: Vec::new(),
+            requires: Vec::new(),
+            notify: false,
+            root: Root::Host,
+            read_only_rootfs: false,
+            mounts: Vec::new(),
+            sockets: Vec::new(),
+            capabilities: None,
+            isolation_settings: Vec::new(),
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            image_settings: Vec::new(),
+            user_settings: Vec::new(),
+        }
+    }
+}

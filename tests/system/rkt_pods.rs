@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::support::command::{Outcome, limited, run, skim};
+use crate::support::command::{outcome, run, skim, spawn};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::pod::{Pod, gc};
@@ -267,21 +267,7 @@ fn rkt_export_of_several_apps_wants_one_named() {
 
 #[track_caller]
 fn enter(pod: &Pod) -> Child {
-    limited("skim")
-        .args(["enter", &pod.uuid, "--", "echo", "in"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("cannot run skim")
-}
-
-#[track_caller]
-fn outcome(child: Child) -> Outcome {
-    child
-        .wait_with_output()
-        .expect("cannot wait for skim")
-        .into()
+    spawn(&["enter", &pod.uuid, "--", "echo", "in"])
 }
 
 /// Takes a pod's file with its holder's process ID away, and says where it is and was.

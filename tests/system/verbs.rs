@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::command::{Outcome, limited, run, skim};
+use crate::support::command::{limited, outcome, run, skim, spawn};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::pod::{Pod, gc};
@@ -38,25 +38,6 @@ fn late(host: &Host, go: &Path) -> PathBuf {
         .exec(&["/bin/sh", "-c", &script])
         .annotation("skim.dropin", "[Service]\nType=notify\nNotifyAccess=all\n")
         .build()
-}
-
-#[track_caller]
-fn spawn(args: &[&str]) -> Child {
-    limited("skim")
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("cannot run skim")
-}
-
-#[track_caller]
-fn outcome(child: Child) -> Outcome {
-    child
-        .wait_with_output()
-        .expect("cannot wait for skim")
-        .into()
 }
 
 #[track_caller]

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::pod::{EnvVar, ImagePlan};
 
 const SERVICE: &str = "skim-0-web.service";
 
@@ -11,32 +10,11 @@ fn app() -> AppPlan {
         argv: vec![path.into()],
     };
     AppPlan {
-        name: "web".into(),
-        image: ImagePlan {
-            name: "example.com/web".into(),
-            version: None,
-            id: "sha512-0".into(),
-            tree: "/tree".into(),
-        },
-        rootfs: "/r".into(),
         exec: command("/r/bin/web"),
         pre_start: Some(command("/r/bin/pre")),
         post_stop: Some(command("/r/bin/post")),
         working_directory: "/r/srv".into(),
-        credentials: Credentials::default(),
-        environment: Vec::<EnvVar>::new(),
-        requires: vec![],
-        notify: false,
-        root: Root::Host,
-        read_only_rootfs: false,
-        mounts: vec![],
-        sockets: vec![],
-        capabilities: None,
-        isolation_settings: vec![],
-        annotations: Default::default(),
-        labels: Default::default(),
-        image_settings: vec![],
-        user_settings: vec![],
+        ..AppPlan::example("web")
     }
 }
 

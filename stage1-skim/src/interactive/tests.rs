@@ -1,41 +1,15 @@
 use super::*;
-use crate::pod::{Credentials, EnvVar, ImagePlan};
+use crate::pod::EnvVar;
 
 fn app() -> AppPlan {
     AppPlan {
-        name: "a".into(),
-        image: ImagePlan {
-            name: "example.com/a".into(),
-            version: None,
-            id: "sha512-0".into(),
-            tree: "/tree".into(),
-        },
-        rootfs: "/r".into(),
-        exec: ExecPlan {
-            path: "/r/a".into(),
-            argv: vec!["a".into()],
-        },
-        pre_start: None,
-        post_stop: None,
-        working_directory: "/r".into(),
-        credentials: Credentials::default(),
         environment: vec![EnvVar {
             name: "A".into(),
             value: "1".into(),
             default: false,
         }],
-        requires: vec![],
-        notify: false,
-        root: Root::Host,
-        read_only_rootfs: false,
-        mounts: vec![],
-        sockets: vec![],
-        capabilities: None,
-        isolation_settings: vec![],
-        annotations: Default::default(),
-        labels: Default::default(),
         image_settings: vec![Setting::service("Type", "notify")],
-        user_settings: vec![],
+        ..AppPlan::example("a")
     }
 }
 

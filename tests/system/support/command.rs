@@ -1,7 +1,7 @@
 //! Running commands and keeping what they said.
 
 use std::ffi::OsStr;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 /// How long any one command may take, in seconds: long enough for an import on a busy machine.
 const LIMIT: &str = "120";
@@ -49,6 +49,25 @@ pub(crate) fn limited(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--foreground", "--kill-after=10", LIMIT, program]);
     command
+}
+
+/// Starts skim, with nothing to read and everything it prints kept.
+#[track_caller]
+pub(crate) fn spawn(args: &[&str]) -> Child {
+    limited("skim")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cannot run skim")
+}
+
+/// How what was started ends, and what it printed.
+#[track_caller]
+pub(crate) fn outcome(child: Child) -> Outcome {
+    let output = child.wait_with_output();
+    output.expect("cannot wait for skim").into()
 }
 
 /// Runs a program with its arguments to its end.
