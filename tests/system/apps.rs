@@ -197,7 +197,7 @@ fn an_app_whose_assertion_fails_has_failed() {
         .annotation("skim.dropin", "[Unit]\nAssertPathExists=/nonexistent\n");
     let outcome = run_app(image);
     assert_eq!(outcome.code, Some(254), "{outcome:#?}");
-    assert!(outcome.stderr.contains("(assert)"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("Assert"), "{outcome:#?}");
 }
 
 #[test]

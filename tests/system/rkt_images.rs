@@ -26,14 +26,9 @@ fn trees() -> Vec<String> {
 fn tree_of(id: &str) -> String {
     let inspected = skim(["image", "inspect", id]).success().stdout;
     let inspected: Value = serde_json::from_str(&inspected).expect("JSON");
-    let path = inspected["tree"]
-        .as_str()
-        .expect("an image has a tree")
-        .to_owned();
-    let key = Path::new(&path)
-        .parent()
-        .and_then(Path::file_name)
-        .expect("it lies in the store");
+    let path = inspected[0]["tree"].as_str().expect("an image has a tree");
+    let key = Path::new(path).parent().and_then(Path::file_name);
+    let key = key.expect("it lies in the store");
     key.to_string_lossy().into_owned()
 }
 
@@ -147,7 +142,7 @@ fn rkt_image_list() {
         let found = store.skim(["image", "cat-manifest", short]);
         match is_found {
             true => assert!(found.success().stdout.contains("example.com/listed")),
-            false => assert_one_line(&found, "image ID too short"),
+            false => assert_one_line(&found, "is too short"),
         }
     }
     let size = store.listed(&id)["size"]
@@ -263,6 +258,6 @@ fn rkt_image_dependencies() {
     // `a` has all four, and is the last.
     assert_eq!(["a", "b", "c", "d", "last"].map(read), ["a"; 5]);
     let ran = store.skim(["run".as_ref(), a.as_os_str()]).success();
-    assert_eq!(ran.stdout, "a");
+    assert_eq!(ran.stdout, "a\n");
     store.skim(["gc"]).success();
 }

@@ -41,7 +41,7 @@ fn printed(image: &Path, flags: &[&str]) -> String {
 fn rkt_exec() {
     let host = Host::new();
     let image = Image::busybox(&host, "exec")
-        .symlink("/bin/echo", "opt/link")
+        .symlink("/bin/echo", "opt/echo")
         .build();
     for exec in ["/bin/echo", "/opt/echo", "echo", "bin/echo"] {
         let flag = format!("--exec={exec}");
@@ -93,7 +93,7 @@ fn rkt_env() {
         (&[set], &[own, &file], "FROM_IMAGE", "own"),
         (&["--set-env=FROM_IMAGE=all"], &[set], "FROM_IMAGE", "set"),
     ] {
-        let script = format!("echo ${{{variable}-unset}}; sleep 1000");
+        let script = format!("echo =${{{variable}-unset}}; sleep 1000");
         let mut words: Vec<&str> = vec!["skim", "run", "--detach"];
         words.extend(before);
         let image = image.to_str().expect("a path in UTF-8");
@@ -112,7 +112,7 @@ fn rkt_env() {
         assert_eq!(entered, format!("{value}\n"), "enter: {words:?}");
         skim(["stop", &uuid]).success();
         let logged = skim(["logs", &uuid]).success().stdout;
-        let ending = format!(": {value}");
+        let ending = format!(": ={value}");
         assert!(
             logged.lines().any(|line| line.ends_with(&ending)),
             "{value}: {words:?}: {logged}"
@@ -155,18 +155,20 @@ fn rkt_exit_simple() {
 #[test]
 fn rkt_exit_several_apps() {
     let host = Host::new();
+    let ready = host.scratch().join("ready");
+    let ready = ready.to_str().expect("UTF-8");
+    let patient = format!("trap 'exit 0' TERM; touch {ready}; sleep 1000 & wait");
+    let hasty = format!("until test -e {ready}; do :; done; exit 5");
+    let other = Image::busybox(&host, "other").build();
     let sleeper = Image::busybox(&host, "sleeper")
-        .exec(&["/bin/sleep", "1000"])
+        .exec(&["/bin/sh", "-c", &patient])
         .build();
     let failing = Image::busybox(&host, "failing")
-        .exec(&["/bin/sh", "-c", "exit 5"])
-        .build();
-    let other = Image::busybox(&host, "other")
-        .exec(&["/bin/sleep", "1000"])
+        .exec(&["/bin/sh", "-c", &hasty])
         .build();
     let uuid_file = host.scratch().join("uuid");
     let save = format!("--uuid-file-save={}", uuid_file.display());
-    let images = [&sleeper, &failing, &other].map(|image| image.as_os_str().to_owned());
+    let images = [&other, &sleeper, &failing].map(|image| image.as_os_str().to_owned());
     let words = ["run".into(), save.into()].into_iter().chain(images);
     assert_eq!(skim(words).code, Some(5));
     let uuid = fs::read_to_string(&uuid_file).expect("the UUID was saved");
@@ -258,7 +260,8 @@ fn rkt_run_pod_manifest() {
     let empty = json!([{"name": "data", "kind": "empty", "mode": "0711", "uid": 7, "gid": 8}]);
     let mounts = json!([{"volume": "data", "path": "/var/data"}]);
     let read = "cat $SKIM_VOLUME_DATA/file";
-    let write = "echo new >$SKIM_VOLUME_DATA/file && echo written || echo refused";
+    let write =
+        "exec 2>/dev/null; (echo new >$SKIM_VOLUME_DATA/file) && echo written || echo refused";
     let app = |exec: Value| json!({"exec": exec, "user": "0", "group": "0"});
     let user = |exec: Value, gids: Value| {
         let app = json!({"exec": exec, "user": "1000", "group": "100", "supplementaryGIDs": gids});
@@ -274,7 +277,7 @@ fn rkt_run_pod_manifest() {
         "sh",
         awkward
     ]);
-    let touch = "touch $SKIM_ROOTFS/x && echo written || echo refused";
+    let touch = "touch $SKIM_ROOTFS/x 2>/dev/null && echo written || echo refused";
     let stat = "stat -c '%a %u %g' $SKIM_VOLUME_DATA";
     let mounted = |script: &str| json!({"app": sh(script), "mounts": mounts});
     for (app, volumes, expected) in [
@@ -438,7 +441,7 @@ fn rkt_mount_overlay() {
     let colon = host.scratch().join("a:b");
     fs::create_dir(&colon).expect("cannot make a directory");
     let dir = format!("--dir={}", colon.display());
-    assert_one_line(&skim([&dir, "run", "--quiet", image]), "':'");
+    assert_one_line(&skim([&dir, "run", "--quiet", image]), "`:`");
     for name in ["a,b", "a b", "a=b", "a%b", "ä"] {
         let directory = host.scratch().join(name);
         fs::create_dir(&directory).expect("cannot make a directory");

@@ -1,5 +1,7 @@
 //! `skim stop`: stops pods.
 
+use std::thread::sleep;
+
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use stage1_skim::bus::BlockingBus;
@@ -11,6 +13,7 @@ use super::pod_selection::ManyPods;
 use crate::host::Host;
 use crate::pod::directory::Pods;
 use crate::pod::state::State;
+use crate::pod::wait::INTERVAL;
 
 const HELP: &str = "\
 Examples:
@@ -50,9 +53,21 @@ pub fn run(host: &Host, arguments: &StopArguments) -> Result<u8> {
         {
             bail!("pod {} is {}: it does not run", found.uuid, found.state);
         }
-        stop::stop(&PodUnits::new(&found.uuid), &bus, arguments.force)
+        stop_until_stopped(&pods, &found.uuid, &bus, arguments.force)
             .with_context(|| format!("cannot stop the pod {}", found.uuid))?;
         stdio::print(&format!("\"{}\"\n", found.uuid))?;
         Ok(())
     })
+}
+
+/// A pod counts as running while it is being mounted, too, and systemd knows nothing of it yet:
+/// then it is stopped as soon as there is something to stop.
+fn stop_until_stopped(pods: &Pods, uuid: &str, bus: &BlockingBus, force: bool) -> Result<()> {
+    loop {
+        stop::stop(&PodUnits::new(uuid), bus, force)?;
+        match pods.look(uuid)? {
+            Some(found) if found.state == State::Running => sleep(INTERVAL),
+            _ => return Ok(()),
+        }
+    }
 }

@@ -84,7 +84,7 @@ impl Programs<'_> {
     fn find(&self, name: &str) -> Result<PathBuf> {
         if name.contains('/') {
             let path = self.image_working_directory().join(name);
-            if self.is_mounted(&path) {
+            if let Some(path) = self.in_volume(&path)? {
                 return Ok(path);
             }
             ensure!(
@@ -131,11 +131,15 @@ impl Programs<'_> {
         PathBuf::from(directory.filter(|path| !path.is_empty()).unwrap_or("/"))
     }
 
-    /// Whether a volume stands where the image would be asked. A path that climbs is left to
-    /// the image.
-    fn is_mounted(&self, path: &Path) -> bool {
-        let plain = path.components().all(|part| part != Component::ParentDir);
-        plain && self.mounted.iter().any(|target| path.starts_with(target))
+    /// Where in a volume `path` leads to, by the image's links: `None` where it leads to none.
+    fn in_volume(&self, path: &Path) -> Result<Option<PathBuf>> {
+        if self.mounted.is_empty() {
+            return Ok(None);
+        }
+        let covered: Vec<_> = self.mounted.iter().map(PathBuf::as_path).collect();
+        let resolved = self.tree.resolve_links(path, &covered)?;
+        let is_mounted = covered.iter().any(|target| resolved.starts_with(target));
+        Ok(is_mounted.then_some(resolved))
     }
 
     /// The app's working directory, as it sees it.
@@ -147,11 +151,12 @@ impl Programs<'_> {
         let climbs = directory
             .components()
             .any(|part| part == Component::ParentDir);
-        if self.is_mounted(&directory) {
-            return Ok(self.on_host(&directory));
+        if let Some(path) = self.in_volume(&directory)? {
+            return Ok(self.on_host(&path));
         }
         if self.makes_working_directory && !climbs && self.tree.stat(&directory)?.is_none() {
-            return Ok(self.on_host(&directory));
+            // Without links, so that it shows in which volume it is made.
+            return Ok(self.on_host(&self.tree.resolve_links(&directory, &[])?));
         }
         ensure!(
             self.tree.is_directory(&directory)?,
@@ -172,4 +177,46 @@ pub fn beneath(root: &Path, inside: &Path) -> PathBuf {
         return root.to_path_buf();
     }
     root.join(relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_links_lead_to_in_a_volume_is_the_volume_s() {
+        let image = tempfile::tempdir().unwrap();
+        fs::create_dir_all(image.path().join("bin")).unwrap();
+        symlink("data/app", image.path().join("app")).unwrap();
+        symlink("/data/x", image.path().join("bin/x")).unwrap();
+        let tree = Tree::open(image.path()).unwrap();
+        let manifest = App {
+            working_directory: Some("/app/sub".to_owned()),
+            ..App::default()
+        };
+        let programs = |mounted| Programs {
+            tree: &tree,
+            root: Path::new("/r"),
+            manifest: &manifest,
+            makes_working_directory: true,
+            mounted,
+        };
+        let mounted = [PathBuf::from("/data")];
+        let with = programs(&mounted);
+        assert_eq!(
+            with.working_directory().unwrap(),
+            Path::new("/r/data/app/sub")
+        );
+        let command = with.command(&["/bin/x".to_owned()], &[]).unwrap();
+        assert_eq!(command.path, Path::new("/r/data/x"));
+        let without = programs(&[]);
+        assert_eq!(
+            without.working_directory().unwrap(),
+            Path::new("/r/data/app/sub")
+        );
+        assert!(without.command(&["/bin/x".to_owned()], &[]).is_err());
+    }
 }

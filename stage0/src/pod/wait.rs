@@ -11,7 +11,7 @@ use super::state::State;
 
 /// How often a pod is looked at, as rkt does. Whoever ends a pod may be killed, so that nothing
 /// else than its lock tells.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
