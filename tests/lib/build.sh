@@ -28,8 +28,8 @@ build_system_tests() {
         sed -n 's/.*"name":"system".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
-# install_skim ROOT: skim, its stage1, its units and the wrapper, where a package puts them.
+# install_skim ROOT: skim as its users install it, and the wrapper.
 install_skim() {
-    install -D -t "$1/usr/local/bin" "$(release_dir)/skim" "$(release_dir)/stage1-skim" "$REPO/packaging/docker"
-    install -D -m 0644 -t "$1/usr/lib/systemd/system" "$REPO"/units/skim-gc.service "$REPO"/units/skim-gc.timer
+    "$REPO/packaging/install" "$1" >&2
+    install -D -t "$1/usr/local/bin" "$REPO/packaging/docker"
 }
