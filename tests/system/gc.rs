@@ -107,7 +107,7 @@ fn run_with_rm_leaves_nothing() {
 fn the_shipped_timer_calls_gc() {
     let _host = Host::new();
     let units = ["skim-gc.service", "skim-gc.timer"]
-        .map(|unit| Path::new("/usr/lib/systemd/system").join(unit));
+        .map(|unit| Path::new("/usr/local/lib/systemd/system").join(unit));
     let verify = crate::support::command::run(
         "systemd-analyze",
         [
