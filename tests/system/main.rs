@@ -34,6 +34,7 @@ mod refusals;
 mod registry;
 mod relocation;
 mod resume;
+mod rkt_errors;
 mod rkt_images;
 mod rkt_pods;
 mod rkt_run;
