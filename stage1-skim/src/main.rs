@@ -162,7 +162,7 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
     match entrypoint {
         PodEntrypoint::Run { detach, rm } => {
             pod.check_lock(lock.as_deref())?;
-            run(pod, detach, rm)
+            end(pod, run(pod, detach), rm)
         }
         PodEntrypoint::Enter { app, command } => {
             match enter::exec(pod, app.as_deref(), &command, false)? {}
@@ -184,10 +184,10 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
     }
 }
 
-fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
+fn run(pod: &PodDir, detach: bool) -> Result<u8> {
     if pod.plan.interactive {
         ensure!(!detach, "an interactive pod cannot be detached");
-        return end(pod, interactive::run(pod), rm);
+        return interactive::run(pod);
     }
     let mode = if detach {
         // The pod outlives the caller's terminal and its signals.
@@ -196,9 +196,10 @@ fn run(pod: &PodDir, detach: bool, rm: bool) -> Result<u8> {
     } else {
         Mode::Foreground
     };
-    end(pod, run::run(pod, mode), rm)
+    run::run(pod, mode)
 }
 
+/// What is left to do when the pod has ended, or was refused.
 fn end(pod: &PodDir, code: Result<u8>, rm: bool) -> Result<u8> {
     // A pod that could not even be started is no use to anybody.
     if (rm || code.is_err())

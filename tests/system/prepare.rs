@@ -90,12 +90,19 @@ fn a_prepared_pod_that_cannot_be_mounted_stays_prepared() {
     let tree = PathBuf::from(format!("{STATE}/images/trees"));
     let aside = PathBuf::from(format!("{STATE}/images/aside"));
     fs::rename(&tree, &aside).expect("cannot move the trees aside");
-    let outcome = skim(["run-prepared", &uuid]);
+    let plan = PathBuf::from(format!("{STATE}/pods/prepared/{uuid}/pod"));
+    let before = fs::read_to_string(&plan).expect("the pod has a plan");
+    let outcome = skim(["run-prepared", "--interactive", &uuid]);
     // Opening the store made an empty directory for the trees.
     fs::remove_dir(&tree).expect("cannot remove the empty directory");
     fs::rename(&aside, &tree).expect("cannot move the trees back");
     assert_one_line(&outcome, "is gone from the store");
     assert_eq!(state(&uuid), "prepared");
+    let after = fs::read_to_string(&plan).expect("the pod has a plan");
+    assert_eq!(
+        after, before,
+        "what failed once is not asked for the next time"
+    );
     skim(["run-prepared", &uuid]).success();
 }
 

@@ -49,12 +49,17 @@ pub fn run(host: &Host, arguments: &RunPreparedArguments) -> Result<u8> {
     let pods = Pods::new(&host.directory);
     let mut pod = take(&pods, &arguments.pod)?;
     let mut plan = pod_dir::read_plan(&pod.path)?;
-    if arguments.interactive {
-        plan.interactive = true;
+    let is_new = plan.interactive != arguments.interactive;
+    if is_new {
+        plan.interactive = arguments.interactive;
         units::units(&plan, &stage1)?;
-        pod.write_plan(&plan)?;
     }
     mount(host, &pods, &mut pod, &plan, &stage1)?;
+    if is_new {
+        // Only now, as a pod that is prepared again is what it was before.
+        pod.write_plan(&plan)
+            .inspect_err(|_| prepare_again(&pods, &mut pod))?;
+    }
     let launch = Launch {
         stage1: &stage1,
         host,
@@ -97,10 +102,12 @@ fn mount(
         );
     }
     pods.move_to(pod, Stage::Run)?;
-    mounting::mount(plan, pod, stage1).inspect_err(|_| {
-        let undone = mounts::unmount_beneath(&pod.path)
-            .and_then(|()| pods.move_to(pod, Stage::Prepared))
-            .with_context(|| format!("pod {}", pod.uuid));
-        gc::report(undone);
-    })
+    mounting::mount(plan, pod, stage1).inspect_err(|_| prepare_again(pods, pod))
+}
+
+fn prepare_again(pods: &Pods, pod: &mut LockedPod) {
+    let undone = mounts::unmount_beneath(&pod.path)
+        .and_then(|()| pods.move_to(pod, Stage::Prepared))
+        .with_context(|| format!("pod {}", pod.uuid));
+    gc::report(undone);
 }
