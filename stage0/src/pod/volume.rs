@@ -274,6 +274,9 @@ impl Places {
             resolved != Path::new("/"),
             "target {target:?} leads to the image's root: an app's whole rootfs cannot be a volume"
         );
+        // What stands in a link is the image's word, not the user's.
+        parse::check_target(&resolved)
+            .with_context(|| format!("target {target:?} leads elsewhere in the image"))?;
         Ok(resolved)
     }
 

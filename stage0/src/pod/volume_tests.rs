@@ -97,6 +97,24 @@ fn outer_mounts_come_first_and_links_are_followed() {
 }
 
 #[test]
+fn what_a_link_of_the_image_says_is_checked_like_a_target() {
+    let lab = Lab::new();
+    for (link, to) in [
+        ("line", "srv/x\nstate=exited"),
+        ("tab", "a\tb"),
+        ("csi", "a\u{9b}2J"),
+    ] {
+        symlink(to, lab.tree.path().join(link)).unwrap();
+        let target = format!("/{link}/in");
+        let error = lab.refused(&["a,kind=empty"], &[], &[("a", &target)]);
+        assert!(error.contains("a control character"), "{error}");
+        assert!(!error.contains(char::is_control), "{error}");
+        let error = lab.refused(&[], &[("point", &target, false)], &[]);
+        assert!(error.contains("a control character"), "{error}");
+    }
+}
+
+#[test]
 fn mount_points_take_the_volume_of_their_name_or_an_empty_one() {
     let lab = Lab::new();
     let points = [("one", "/one", true), ("two", "/data", false)];

@@ -171,9 +171,8 @@ fn check_path(path: &Path) -> Result<()> {
         PATH_MAX - 1
     );
     // Neither a unit nor a line of output could hold it.
-    let is_control = |byte: &u8| byte.is_ascii_control();
     ensure!(
-        !path.as_os_str().as_encoded_bytes().iter().any(is_control),
+        !path.to_string_lossy().contains(char::is_control),
         "a control character, such as a newline, must not stand in it"
     );
     Ok(())
@@ -322,6 +321,7 @@ mod tests {
             ("a,kind=host,source=b", "absolute"),
             ("a,kind=host,source=/b/../c", "\"..\""),
             ("a,kind=host,source=/b\nc", "newline"),
+            ("a,kind=host,source=/b\u{9b}c", "newline"),
             ("a,kind=host,source=/b,c", "a comma cannot"),
             ("a,kind=host,source=/b,mode=0755", "no mode"),
             ("a,kind=host,source=/b,uid=0", "no mode"),
