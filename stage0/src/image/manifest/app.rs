@@ -199,7 +199,21 @@ fn mount_points(fields: &Fields<'_>) -> Result<Vec<MountPoint>> {
 }
 
 fn ports(fields: &Fields<'_>) -> Result<Vec<Port>> {
-    fields.objects("ports")?.iter().map(port).collect()
+    let mut names = HashSet::new();
+    let ports = fields.objects("ports")?;
+    ports
+        .iter()
+        .map(|fields| {
+            let port = port(fields)?;
+            ensure!(
+                names.insert(port.name.clone()),
+                "{}: {:?} is given twice",
+                fields.path_of("name"),
+                port.name
+            );
+            Ok(port)
+        })
+        .collect()
 }
 
 fn port(fields: &Fields<'_>) -> Result<Port> {

@@ -179,6 +179,10 @@ fn app_is_checked() {
         ),
         (json!({"ports": [{"name": "a"}]}), "port: missing"),
         (
+            json!({"ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}),
+            "ports[1].name: \"a\" is given twice",
+        ),
+        (
             json!({"ports": [{"name": "a", "port": 65535, "count": 2}]}),
             "beyond 65535",
         ),
