@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use stage1_skim::names::{self, AppDirectory};
@@ -136,8 +136,7 @@ impl Pods {
                 }
             }
         }
-        pods.sort_by(|a, b| a.uuid.cmp(&b.uuid));
-        Ok(pods)
+        Ok(latest(pods))
     }
 
     /// The one pod whose UUID begins with `prefix`, among those that a user has to do with.
@@ -145,11 +144,16 @@ impl Pods {
     /// # Errors
     /// Where there is none, or more than one.
     pub fn find(&self, prefix: &str) -> Result<Found> {
-        let visible = self.list()?.into_iter().filter(|pod| {
-            use Stage::{ExitedGarbage, Prepare, Prepared, Run};
-            matches!(pod.stage, Prepare | Prepared | Run | ExitedGarbage)
-        });
-        choose(prefix, visible.collect())
+        let matches = || {
+            let mut pods = self.list()?;
+            pods.retain(|pod| {
+                use Stage::{ExitedGarbage, Prepare, Prepared, Run};
+                matches!(pod.stage, Prepare | Prepared | Run | ExitedGarbage)
+            });
+            let pods = matching(prefix, pods)?;
+            Ok((!pods.is_empty()).then_some(pods))
+        };
+        choose(prefix, once_more(matches)?.unwrap_or_default())
     }
 
     /// The pod of this whole UUID, whatever its state; `None` where there is none.
@@ -161,16 +165,17 @@ impl Pods {
             return Ok(None);
         }
         let _guard = self.guard(FlockOperation::LockShared)?;
-        // A pod moves on in this order only, so that none is missed between two looks.
-        for stage in Stage::ALL {
-            let path = self.path_in(stage, uuid);
-            if path.exists()
-                && let Some(found) = look_at(stage, path)?
-            {
-                return Ok(Some(found));
+        once_more(|| {
+            for stage in Stage::ALL {
+                let path = self.path_in(stage, uuid);
+                if path.exists()
+                    && let Some(found) = look_at(stage, path)?
+                {
+                    return Ok(Some(found));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// Takes the lock of a pod, `None` where somebody else holds it, or it is not there any more:
@@ -354,16 +359,37 @@ pub fn is_uuid(text: &str) -> bool {
         })
 }
 
-fn choose(prefix: &str, pods: Vec<Found>) -> Result<Found> {
-    let prefix = prefix.to_ascii_lowercase();
-    if prefix.is_empty() {
-        bail!("UUID cannot be empty: see skim list");
+/// Looks again where nothing is found. A pod moves on in the order in which the stages are
+/// looked through, and is not missed; but one that `run-prepared` puts back goes the other way.
+fn once_more<T>(look: impl Fn() -> Result<Option<T>>) -> Result<Option<T>> {
+    match look()? {
+        None => look(),
+        found => Ok(found),
     }
-    let mut matches = pods.into_iter().filter(|pod| pod.uuid.starts_with(&prefix));
-    match (matches.next(), matches.count()) {
+}
+
+/// The pods in the order of their UUIDs. One that moved on while the directories were read was
+/// found in two of them, and is where it was found last.
+fn latest(mut pods: Vec<Found>) -> Vec<Found> {
+    pods.sort_by(|a, b| (&a.uuid, b.stage).cmp(&(&b.uuid, a.stage)));
+    pods.dedup_by(|next, kept| next.uuid == kept.uuid);
+    pods
+}
+
+fn matching(prefix: &str, mut pods: Vec<Found>) -> Result<Vec<Found>> {
+    ensure!(!prefix.is_empty(), "UUID cannot be empty: see skim list");
+    let prefix = prefix.to_ascii_lowercase();
+    pods.retain(|pod| pod.uuid.starts_with(&prefix));
+    Ok(pods)
+}
+
+fn choose(prefix: &str, matches: Vec<Found>) -> Result<Found> {
+    let prefix = prefix.to_ascii_lowercase();
+    let count = matches.len();
+    match (matches.into_iter().next(), count) {
         (None, _) => bail!("no matches found for {prefix:?}: see skim list"),
-        (Some(pod), 0) => Ok(pod),
-        (Some(_), more) => bail!("ambiguous uuid {prefix:?}, {} matches", more + 1),
+        (Some(pod), 1) => Ok(pod),
+        (Some(_), count) => bail!("ambiguous uuid {prefix:?}, {count} matches"),
     }
 }
 

@@ -109,6 +109,26 @@ fn a_lock_on_a_pod_that_was_moved_on_meanwhile_is_none() {
 }
 
 #[test]
+fn a_pod_that_moves_meanwhile_is_listed_once_and_not_missed() {
+    let root = tempfile::tempdir().unwrap();
+    let pods = Pods::new(root.path());
+    let _pods = [pods.create(B).unwrap(), pods.create(A).unwrap()];
+    // As a reader sees it who was between the two directories when it was renamed.
+    fs::create_dir(pods.run_path(A)).unwrap();
+    let listed = pods.list().unwrap();
+    let listed: Vec<_> = listed.iter().map(|pod| (&*pod.uuid, pod.stage)).collect();
+    assert_eq!(listed, [(A, Stage::Run), (B, Stage::Prepare)]);
+    assert_eq!(pods.find("6ba7b810").unwrap().stage, Stage::Run);
+    let looks = std::cell::Cell::new(0);
+    let missed_at_first = || {
+        looks.set(looks.get() + 1);
+        Ok((looks.get() == 2).then_some(()))
+    };
+    assert_eq!(once_more(missed_at_first).unwrap(), Some(()));
+    assert_eq!(once_more(|| Ok(None::<()>)).unwrap(), None);
+}
+
+#[test]
 fn prefixes_must_be_unique() {
     let root = tempfile::tempdir().unwrap();
     let pods = Pods::new(root.path());
