@@ -4,7 +4,7 @@
 //! its codes leave open, above all which file `ENOENT` was about, is learnt by a look at the
 //! app's files.
 
-mod elf;
+pub mod elf;
 pub mod exit_codes;
 mod libraries;
 mod log;

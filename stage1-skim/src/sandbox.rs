@@ -41,13 +41,13 @@ pub fn of(app: &AppPlan, stage1: &Path) -> Result<Sandbox> {
         Root::Image => image_as_root(app, stage1)?,
     };
     let always = app.root == Root::Image;
+    let wrapped = is_wrapped(app);
     let Confinement {
         settings: confinement,
         surplus,
     } = capabilities::confine(app.capabilities.as_ref(), &app.credentials);
     let mut settings = app.isolation_settings.clone();
     settings.extend(confinement);
-    let wrapped = always || app.credentials != Credentials::default();
     let addition = match wrapped {
         true => seccomp::add_to(&settings),
         false => Addition::default(),
@@ -84,6 +84,44 @@ impl Sandbox {
     }
 }
 
+/// Whether stage1-skim starts the app.
+fn is_wrapped(app: &AppPlan) -> bool {
+    app.root == Root::Image || app.credentials != Credentials::default()
+}
+
+/// What makes it necessary that stage1-skim is a static program: what would act on the loader of
+/// a dynamic one, which runs as root then. `None` where any will do.
+///
+/// A static program has no loader: it needs nothing of the image's, and no variable has code
+/// loaded into it (ld.so(8)). `GLIBC_TUNABLES`, which a static glibc reads, too, holds numbers:
+/// there is nothing that they could have stage1-skim do.
+pub fn needs_static(app: &AppPlan, is_interactive: bool) -> Option<String> {
+    if app.root == Root::Image {
+        return Some("--root=image".to_string());
+    }
+    if !is_wrapped(app) && !is_interactive {
+        return None;
+    }
+    let mut filters = app.isolation_settings.iter();
+    if filters.any(|setting| setting.key == "SystemCallFilter") {
+        return Some("a system call filter".to_string());
+    }
+    let mut variables = app.environment.iter().map(|variable| &variable.name);
+    if let Some(name) = variables.find(|name| name.starts_with("LD_")) {
+        return Some(format!("its environment variable {name}"));
+    }
+    // An interactive app has no service, and none of these.
+    let mut settings = app.image_settings.iter().chain(&app.user_settings);
+    let setting = settings.find(|setting| match setting.key.as_str() {
+        "Environment" | "PassEnvironment" => setting.value.contains("LD_"),
+        // What it will hold is not known.
+        "EnvironmentFile" => true,
+        _ => false,
+    });
+    let setting = setting.filter(|_| !is_interactive)?;
+    Some(format!("{}=, which may set LD_PRELOAD,", setting.key))
+}
+
 /// `RootDirectory=` and what belongs there: the kernel's file systems, the tree in the store
 /// whose path the relocated programs hold, the journal's sockets, and stage1-skim, which starts
 /// them. It is at the same path inside, as systemd-analyze(1) looks for programs on the host.
@@ -113,4 +151,83 @@ pub fn mount_points(app: &AppPlan, stage1: &Path) -> (Vec<PathBuf>, Option<PathB
     let directories = ["/proc", "/sys", "/dev", "/run"].map(PathBuf::from);
     let directories = directories.into_iter().chain([app.image.tree.clone()]);
     (directories.collect(), Some(stage1.to_path_buf()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::EnvVar;
+
+    fn app(uid: u32, root: Root) -> AppPlan {
+        AppPlan {
+            root,
+            credentials: Credentials {
+                uid,
+                ..Credentials::default()
+            },
+            ..AppPlan::example("a")
+        }
+    }
+
+    fn with_variable(app: AppPlan, name: &str) -> AppPlan {
+        let environment = vec![EnvVar {
+            name: name.into(),
+            value: "x".into(),
+            default: false,
+        }];
+        AppPlan { environment, ..app }
+    }
+
+    fn with_settings(app: AppPlan, setting: Setting) -> AppPlan {
+        AppPlan {
+            image_settings: vec![setting],
+            ..app
+        }
+    }
+
+    #[test]
+    fn a_static_stage1_is_needed_where_something_acts_on_a_loader() {
+        let filtered = |app: AppPlan| AppPlan {
+            isolation_settings: vec![Setting::service("SystemCallFilter", "~reboot")],
+            ..app
+        };
+        let root = || app(0, Root::Host);
+        let user = || app(1, Root::Host);
+        let passed = Setting::service("PassEnvironment", "HOME LD_LIBRARY_PATH");
+        let file = Setting::service("EnvironmentFile", "/x");
+        for (app, is_interactive, says) in [
+            (root(), false, None),
+            (root(), true, None),
+            (user(), false, None),
+            (app(0, Root::Image), false, Some("--root=image")),
+            (filtered(root()), false, None),
+            (filtered(user()), false, Some("a system call filter")),
+            (with_variable(root(), "LD_PRELOAD"), false, None),
+            (
+                with_variable(root(), "LD_PRELOAD"),
+                true,
+                Some("its environment variable LD_PRELOAD"),
+            ),
+            (
+                with_variable(user(), "LD_LIBRARY_PATH"),
+                false,
+                Some("its environment variable LD_LIBRARY_PATH"),
+            ),
+            (with_variable(user(), "OLD_PWD"), false, None),
+            (
+                with_settings(user(), passed.clone()),
+                false,
+                Some("PassEnvironment=, which may set LD_PRELOAD,"),
+            ),
+            (
+                with_settings(user(), file),
+                false,
+                Some("EnvironmentFile=, which may set LD_PRELOAD,"),
+            ),
+            (with_settings(user(), passed.clone()), true, None),
+            (with_settings(root(), passed), false, None),
+        ] {
+            assert_eq!(needs_static(&app, is_interactive).as_deref(), says);
+        }
+    }
 }

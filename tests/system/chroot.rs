@@ -10,6 +10,7 @@ use crate::support::command::{Outcome, run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::pod::{Pod, gc};
+use crate::support::trace::Trace;
 use crate::support::{process, systemd};
 
 /// `skim run IMAGE --root=image FLAGS…` in the foreground.
@@ -183,4 +184,32 @@ fn enter_sees_what_the_app_sees() {
     let outcome = skim(["enter", &pod.uuid]);
     assert_eq!(outcome.code, Some(254), "{outcome:#?}");
     gc();
+}
+
+/// As a stage1, the host's shell is a dynamic program like any other.
+#[test]
+fn a_dynamic_stage1_is_refused_while_the_pod_is_planned() {
+    let host = Host::new();
+    let image = script(&host, "planned", "true").build();
+    let user = ["--user=4242", "--group=4343"];
+    for (flags, says) in [
+        (&["--root=image"][..], "--root=image takes a static"),
+        (
+            &[&user[..], &["--seccomp=mode=remove,reboot"]].concat(),
+            "a system call filter takes a static",
+        ),
+        (
+            &[&user[..], &["--environment=LD_PRELOAD=/x.so"]].concat(),
+            "its environment variable LD_PRELOAD takes a static",
+        ),
+    ] {
+        let args = ["--stage1-path=/bin/sh", "run"].map(OsString::from);
+        let args = args.into_iter().chain([image.clone().into()]);
+        let outcome = skim(args.chain(flags.iter().map(Into::into)));
+        assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+        let last = outcome.stderr.lines().last().unwrap_or_default();
+        assert!(last.contains(says), "{says}: {outcome:#?}");
+        assert!(last.contains("packaging/install"), "{outcome:#?}");
+        Trace::assert_none();
+    }
 }

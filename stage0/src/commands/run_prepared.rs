@@ -10,6 +10,7 @@ use stage1_skim::{mounts, pod_dir, units};
 use super::launch::Launch;
 use crate::host::Host;
 use crate::pod::directory::{LockedPod, Pods};
+use crate::pod::stage1;
 use crate::pod::state::{Stage, State};
 use crate::store::Store;
 use crate::{gc, mounting};
@@ -54,6 +55,7 @@ pub fn run(host: &Host, arguments: &RunPreparedArguments) -> Result<u8> {
         plan.interactive = arguments.interactive;
         units::units(&plan, &stage1)?;
     }
+    stage1::check(&plan, &stage1)?;
     mount(host, &pods, &mut pod, &plan, &stage1)?;
     if is_new {
         // Only now, as a pod that is prepared again is what it was before.

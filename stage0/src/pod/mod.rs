@@ -6,6 +6,7 @@
 //! - [`appc`]: a plan as a pod manifest; [`export`]: what an app has left, as an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
 //! - [`working_directory`], [`root`]: what is made in an app's rootfs
+//! - [`stage1`]: whether the stage1 can start the apps
 //! - [`wait`](mod@wait): until a pod is up, or has exited; [`uses`]: which images pods use
 
 pub mod app;
@@ -21,6 +22,7 @@ pub mod plan;
 pub mod programs;
 pub mod request;
 pub mod root;
+pub mod stage1;
 pub mod state;
 pub mod tree;
 pub mod user;

@@ -13,6 +13,7 @@ use super::app;
 use super::graph::{self, Node};
 use super::isolators;
 use super::request::{AppRequest, PodRequest};
+use super::stage1;
 use super::volume::Volumes;
 use crate::image::name;
 
@@ -56,6 +57,7 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
     };
     // What systemd could not express is found here, too, not when half the pod exists.
     units::units(&plan, stage1)?;
+    stage1::check(&plan, stage1)?;
     Ok(plan)
 }
 
