@@ -11,8 +11,11 @@ use crate::pod::{AppPlan, Credentials, ExecPlan, Root};
 use crate::seccomp::{self, Addition};
 use crate::unit::Setting;
 
+/// Where an app whose root is its image has a file system of its own, in memory.
+pub const RUN: &str = "/run";
+
 /// The journal's sockets. `/dev/log` is a link to the first.
-const LOG_SOCKETS: [&str; 3] = [
+pub const LOG_SOCKETS: [&str; 3] = [
     "/run/systemd/journal/dev-log",
     "/run/systemd/journal/socket",
     "/run/systemd/journal/stdout",
@@ -148,7 +151,7 @@ pub fn mount_points(app: &AppPlan, stage1: &Path) -> (Vec<PathBuf>, Option<PathB
     if app.root == Root::Host {
         return (Vec::new(), None);
     }
-    let directories = ["/proc", "/sys", "/dev", "/run"].map(PathBuf::from);
+    let directories = ["/proc", "/sys", "/dev", RUN].map(PathBuf::from);
     let directories = directories.into_iter().chain([app.image.tree.clone()]);
     (directories.collect(), Some(stage1.to_path_buf()))
 }

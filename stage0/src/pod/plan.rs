@@ -13,8 +13,8 @@ use super::app;
 use super::graph::{self, Node};
 use super::isolators;
 use super::request::{AppRequest, PodRequest};
-use super::stage1;
 use super::volume::Volumes;
+use super::{root, stage1};
 use crate::image::name;
 
 /// Names of the apps that must be up before the app of this image, separated by blanks.
@@ -58,6 +58,7 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
     // What systemd could not express is found here, too, not when half the pod exists.
     units::units(&plan, stage1)?;
     stage1::check(&plan, stage1)?;
+    root::check_volumes(&plan, stage1)?;
     Ok(plan)
 }
 
