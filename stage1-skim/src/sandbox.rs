@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::capabilities::{self, Confinement};
 use crate::credentials::{self, Transition};
 use crate::escape;
-use crate::pod::{AppPlan, Credentials, ExecPlan, Root};
+use crate::pod::{AppPlan, Credentials, ExecPlan, MountPlan, Root, VolumeKind, VolumePlan};
 use crate::seccomp::{self, Addition};
 use crate::unit::Setting;
 
@@ -34,14 +34,14 @@ pub struct Sandbox {
     always: bool,
 }
 
-/// How the app is confined; stage1-skim is at `stage1`.
+/// How the app, which may have `volumes`, is confined; stage1-skim is at `stage1`.
 ///
 /// # Errors
 /// Where a path cannot be expressed in a unit file.
-pub fn of(app: &AppPlan, stage1: &Path) -> Result<Sandbox> {
+pub fn of(app: &AppPlan, volumes: &[VolumePlan], stage1: &Path) -> Result<Sandbox> {
     let root = match app.root {
         Root::Host => Vec::new(),
-        Root::Image => image_as_root(app, stage1)?,
+        Root::Image => image_as_root(app, volumes, stage1)?,
     };
     let always = app.root == Root::Image;
     let wrapped = is_wrapped(app);
@@ -126,9 +126,9 @@ pub fn needs_static(app: &AppPlan, is_interactive: bool) -> Option<String> {
 }
 
 /// `RootDirectory=` and what belongs there: the kernel's file systems, the tree in the store
-/// whose path the relocated programs hold, the journal's sockets, and stage1-skim, which starts
-/// them. It is at the same path inside, as systemd-analyze(1) looks for programs on the host.
-fn image_as_root(app: &AppPlan, stage1: &Path) -> Result<Vec<Setting>> {
+/// whose path the relocated programs hold, the journal's sockets, stage1-skim, which starts
+/// them, and what volumes the kernel's file systems cover. It is at the same path inside, as systemd-analyze(1) looks for programs on the host.
+fn image_as_root(app: &AppPlan, volumes: &[VolumePlan], stage1: &Path) -> Result<Vec<Setting>> {
     let rootfs = &app.rootfs;
     let directory = escape::path(rootfs).with_context(|| format!("rootfs {rootfs:?}"))?;
     let mut settings = vec![
@@ -139,10 +139,41 @@ fn image_as_root(app: &AppPlan, stage1: &Path) -> Result<Vec<Setting>> {
         let path = escape::path_word(path).with_context(|| format!("path {path:?}"))?;
         settings.push(Setting::service("BindReadOnlyPaths", path));
     }
+    for mount in app
+        .mounts
+        .iter()
+        .filter(|mount| mount.target.starts_with(RUN))
+    {
+        settings.push(bound_again(mount, volumes)?);
+    }
     // Not on every host: a missing one is passed over.
     let sockets = LOG_SOCKETS.map(|socket| format!("-{socket}")).join(" ");
     settings.push(Setting::service("BindReadOnlyPaths", sockets));
     Ok(settings)
+}
+
+/// A volume beneath [`RUN`], bound from where it comes from: what skim has mounted in the rootfs
+/// is covered there. Without the attributes that a mount of skim's has (nodev, where nothing but
+/// an image's files is in it, and those have no device nodes).
+fn bound_again(mount: &MountPlan, volumes: &[VolumePlan]) -> Result<Setting> {
+    let MountPlan { volume, target, .. } = mount;
+    let failed = || format!("volume {volume} at {target:?}");
+    let mut all = volumes.iter();
+    let plan = all.find(|plan| plan.name == *volume);
+    let plan = plan
+        .context("the pod has no such volume")
+        .with_context(failed)?;
+    let source = escape::path_word(&plan.source).with_context(failed)?;
+    let target = escape::path_word(target).with_context(failed)?;
+    let key = match mount.read_only {
+        true => "BindReadOnlyPaths",
+        false => "BindPaths",
+    };
+    let how = match plan.kind {
+        VolumeKind::Host { recursive: true } => "rbind",
+        _ => "norbind",
+    };
+    Ok(Setting::service(key, format!("{source}:{target}:{how}")))
 }
 
 /// What systemd mounts on in the rootfs of an app whose root it is: directories, and one file.

@@ -87,7 +87,7 @@ fn slice(name: &str, description: &str, further: &[Setting]) -> UnitFile {
 }
 
 fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Result<String> {
-    let sandbox = sandbox::of(app, stage1)?;
+    let sandbox = sandbox::of(app, &plan.volumes, stage1)?;
     let mut settings = dependencies(plan, app, names);
     settings.extend(execution(plan, app, names)?);
     settings.extend(commands(app, &sandbox, stage1)?);

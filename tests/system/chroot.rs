@@ -109,6 +109,69 @@ fn a_volume_is_at_its_target() {
     );
 }
 
+/// systemd's own file system is at /run in there.
+#[test]
+fn a_volume_beneath_run_is_seen() {
+    let host = Host::new();
+    let source = host.directory("source: 0%");
+    fs::write(source.join("file"), "of the volume\n").expect("cannot write to the volume");
+    fs::create_dir(source.join("inner")).expect("cannot make a directory");
+    // By a link of the image's, too, and with an app's further volume within one.
+    let look = "cat /run/own/file /var/run/fixed/file /run/own/inner/file /run/alone; \
+                echo x >/run/own/new; ! touch /run/fixed/y 2>/dev/null; \
+                ! touch /run/own/inner/y 2>/dev/null; test ! -e /run/systemd/system";
+    let image = script(&host, "runs", look).symlink("/run", "var/run");
+    let alone = source.join("file");
+    let volume = |name: &str, source: &Path, further: &str| {
+        format!(
+            "--volume={name},kind=host,source={}{further}",
+            source.display()
+        )
+    };
+    let flags = [
+        &volume("own", &source, ""),
+        "--mount=volume=own,target=/var/run/own",
+        &volume("fixed", &source, ",readOnly=true"),
+        "--mount=volume=fixed,target=/var/run/fixed",
+        &volume("inner", &source, ",readOnly=true"),
+        "--mount=volume=inner,target=/run/own/inner",
+        &volume("alone", &alone, ""),
+        "--mount=volume=alone,target=/run/alone",
+        "--readonly-rootfs",
+    ];
+    let outcome = run_inside(image, &flags).success();
+    assert_eq!(outcome.stdout, "of the volume\n".repeat(4));
+    let new = fs::read_to_string(source.join("new")).expect("it is there");
+    assert_eq!(new, "x\n");
+    assert!(!source.join("y").exists());
+}
+
+#[test]
+fn a_volume_where_skim_itself_mounts_is_refused() {
+    let host = Host::new();
+    let source = host.directory("source");
+    let image = script(&host, "covers", "true").build();
+    let volume = format!("--volume=v,kind=host,source={}", source.display());
+    for target in [
+        "/var",
+        "/var/lib",
+        "/usr/local",
+        "/run",
+        "/proc/x",
+        "/dev/shm",
+    ] {
+        let mount = format!("--mount=volume=v,target={target}");
+        let args = [image.to_str().expect("the path is text"), &volume, &mount];
+        let outcome = skim(["run", args[0], "--root=image", args[1], args[2]]);
+        assert_eq!(outcome.code, Some(254), "{outcome:#?}");
+        assert!(outcome.stderr.contains(target), "{outcome:#?}");
+        assert!(outcome.stderr.contains("another target"), "{outcome:#?}");
+    }
+    let made = fs::read_dir(&source).expect("it is there").count();
+    assert_eq!(made, 0);
+    Trace::assert_none();
+}
+
 /// The host's systemd-notify(1) and systemd-cat(1) with their libraries, at their own paths.
 #[track_caller]
 fn with_tools_of_systemd(mut image: Image) -> Image {
