@@ -1,6 +1,6 @@
 //! What an export holds: the image as its author made it, and what the app changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,42 @@ fn an_image_that_its_app_left_alone_is_exported_as_its_author_made_it() {
         Tree::read(&exported).assert_like(&Tree::read(&original), source);
         skim(["gc"]).success();
         skim(["image", "rm", &again]).success();
+    }
+}
+
+#[test]
+fn what_skim_made_to_mount_on_is_not_in_it() {
+    let host = Host::new();
+    let source = host.directory("source");
+    let script = "mkdir -p srv/kept; echo x >deep/er/file";
+    let built = Image::busybox(&host, "inside").exec(&["/bin/sh", "-ec", script]);
+    let aci = built.build();
+    let original = host.scratch().join("inside.original");
+    let id = skim(["fetch".as_ref(), "--full".as_ref(), aci.as_os_str()]).line();
+    let args = ["image", "extract", "--rootfs-only", &id];
+    skim(args.into_iter().chain([&*original.to_string_lossy()])).success();
+    let volume = format!("--volume=v,kind=host,source={}", source.display());
+    let mount = "--mount=volume=v,target=/deep/er";
+    for root in ["host", "image"] {
+        let root = format!("--root={root}");
+        let args = [&*aci.to_string_lossy(), &root, &volume, mount];
+        let uuid = run_to_the_end(&host, &args);
+        let (_, unpacked) = export(&host, &uuid, &root[2..].replace('=', "-"));
+        let exported = unpacked.join("rootfs");
+        // What the app itself has made.
+        fs::remove_dir(exported.join("srv/kept")).expect("it was exported");
+        fs::remove_dir(exported.join("srv")).expect("it was exported");
+        let files = |directory: &Path| {
+            run(
+                "find",
+                [directory.as_os_str(), "-printf".as_ref(), "%P\n".as_ref()],
+            )
+            .success()
+            .stdout
+        };
+        let sorted = |text: String| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(sorted(files(&exported)), sorted(files(&original)), "{root}");
+        skim(["gc"]).success();
     }
 }
 

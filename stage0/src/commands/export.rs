@@ -1,5 +1,6 @@
 //! `skim export`: what an app has left, as an image.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, IntoInnerError, Write};
 use std::os::fd::AsFd;
@@ -21,6 +22,7 @@ use crate::image::id::ImageId;
 use crate::overlay;
 use crate::pod::directory::{Found, Pods};
 use crate::pod::export::{self, Layers};
+use crate::pod::root;
 use crate::pod::state::State;
 use crate::pod::tree::Tree;
 use crate::pod::user;
@@ -81,8 +83,9 @@ pub fn run(host: &Host, arguments: &ExportArguments) -> Result<u8> {
     let store = Store::open(&host.directory)?;
     let context = || format!("cannot export the app {} of pod {}", app.name, found.uuid);
     let image = image(&store, app).with_context(context)?;
+    let made = root::made(app, &Tree::open(&image.tree)?, &host.stage1()?).with_context(context)?;
     place::file(&file, arguments.overwrite, |file| {
-        write(&store, &image, &found, app, file)
+        write(&store, &image, &found, app, &made, file)
     })
     .with_context(context)?;
     Ok(0)
@@ -134,7 +137,14 @@ fn image(store: &Store, app: &AppPlan) -> Result<Image> {
         })
 }
 
-fn write(store: &Store, image: &Image, found: &Found, app: &AppPlan, file: &File) -> Result<()> {
+fn write(
+    store: &Store,
+    image: &Image,
+    found: &Found,
+    app: &AppPlan,
+    made: &BTreeSet<PathBuf>,
+    file: &File,
+) -> Result<()> {
     let directory = AppDirectory::new(&found.path, &app.name);
     let view = overlay::view(&image.tree, &directory)?;
     let upper = open(&directory.upper())?;
@@ -153,7 +163,7 @@ fn write(store: &Store, image: &Image, found: &Found, app: &AppPlan, file: &File
             tree: tree.as_fd(),
             originals,
         };
-        export::write(&manifest, layers, &mut output)
+        export::write(&manifest, layers, made, &mut output)
     })?;
     let output = output.into_inner().map_err(IntoInnerError::into_error);
     let output = output.and_then(GzEncoder::finish);

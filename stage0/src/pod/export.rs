@@ -2,12 +2,15 @@
 //!
 //! The image's tree in the store was relocated. In an export stands what the image's author
 //! made, wherever the app has left it alone: of a file that was only copied up to the app's own
-//! directory (by chown(2), say) the content is the author's, too.
+//! directory (by chown(2), say) the content is the author's, too. What was made only to mount
+//! something on is not in it, unless the image has it or something was put there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rustix::fs::{
@@ -49,17 +52,24 @@ pub struct LeftOut {
     pub devices: u64,
 }
 
-/// Writes the archive: the manifest, then the files in the order of their paths.
+/// Writes the archive: the manifest, then the files in the order of their paths, without those
+/// of `made`, where something was mounted, that are still empty and not the image's.
 ///
 /// # Errors
 /// Where a file cannot be read, or the archive not be written.
-pub fn write(manifest: &[u8], layers: Layers<'_>, output: impl Write) -> Result<LeftOut> {
+pub fn write(
+    manifest: &[u8],
+    layers: Layers<'_>,
+    made: &BTreeSet<PathBuf>,
+    output: impl Write,
+) -> Result<LeftOut> {
     let mut archive = ArchiveWriter::new(output);
     archive.add(&document(b"manifest", manifest), manifest)?;
     let mut export = Export {
         layers,
         archive,
         links: HashMap::new(),
+        mount_points: mount_points(layers, made).context("cannot tell what skim has made")?,
         left_out: LeftOut::default(),
     };
     let mut pending = vec![Vec::new()];
@@ -101,12 +111,17 @@ struct Export<'a, W: Write> {
     archive: ArchiveWriter<W>,
     /// The first names of files that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// What is left out, as it was made to mount something on.
+    mount_points: HashSet<Vec<u8>>,
     left_out: LeftOut,
 }
 
 impl<W: Write> Export<'_, W> {
     /// Adds what is at a path beneath the root; of a directory, what is in it becomes pending.
     fn add(&mut self, path: &[u8], pending: &mut Vec<Vec<u8>>) -> Result<()> {
+        if self.mount_points.contains(path) {
+            return Ok(());
+        }
         let fd = open(self.layers.view, path, OFlags::PATH)?;
         let stat = fstat(&fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -214,6 +229,35 @@ impl<W: Write> Export<'_, W> {
     }
 }
 
+/// Those of `made` that hold nothing but each other, and are not the image's.
+fn mount_points(layers: Layers<'_>, made: &BTreeSet<PathBuf>) -> Result<HashSet<Vec<u8>>> {
+    let mut empty = HashSet::new();
+    // The last ones first: what is in a directory before it.
+    for path in made.iter().rev() {
+        let path = path.as_os_str().as_bytes();
+        let Some((_, stat)) = look(layers.view, path)? else {
+            continue;
+        };
+        if look(layers.tree, path)?.is_some() {
+            continue;
+        }
+        let is_empty = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let directory = open(layers.view, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                let mut within = Vec::new();
+                children(path, &directory, &mut within)?;
+                within.iter().all(|path| empty.contains(path))
+            }
+            FileType::RegularFile => stat.st_size == 0,
+            _ => false,
+        };
+        if is_empty {
+            empty.insert(path.to_vec());
+        }
+    }
+    Ok(empty)
+}
+
 /// The name of a path in the archive.
 fn in_archive(path: &[u8]) -> Vec<u8> {
     match path {
@@ -318,4 +362,72 @@ fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
     }
     xattrs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(xattrs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_made_to_mount_on_is_left_out_while_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |path: &str| fs::create_dir_all(dir.path().join(path)).unwrap();
+        for path in [
+            "view/a/b/c",
+            "view/a/used",
+            "view/img/x/y",
+            "view/new/one/two",
+            "tree/img",
+        ] {
+            make(path);
+        }
+        let at = |path: &str| dir.path().join(path);
+        fs::write(at("view/a/b/stage1"), "").unwrap();
+        fs::write(at("view/a/used/file"), "x").unwrap();
+        fs::write(at("view/full"), "x").unwrap();
+        let (view, tree) = (
+            File::open(at("view")).unwrap(),
+            File::open(at("tree")).unwrap(),
+        );
+        let layers = Layers {
+            view: view.as_fd(),
+            upper: view.as_fd(),
+            tree: tree.as_fd(),
+            originals: tree.as_fd(),
+        };
+        let made = [
+            "a",
+            "a/b",
+            "a/b/c",
+            "a/b/stage1",
+            "a/used",
+            "full",
+            "gone",
+            "img",
+            "img/x",
+            "img/x/y",
+            "new",
+            "new/one",
+            "new/one/two",
+        ];
+        let found = mount_points(layers, &made.map(PathBuf::from).into()).unwrap();
+        let mut found: Vec<_> = found
+            .iter()
+            .map(|path| path.escape_ascii().to_string())
+            .collect();
+        found.sort();
+        let expected = [
+            "a/b",
+            "a/b/c",
+            "a/b/stage1",
+            "img/x",
+            "img/x/y",
+            "new",
+            "new/one",
+            "new/one/two",
+        ];
+        assert_eq!(found, expected);
+    }
 }

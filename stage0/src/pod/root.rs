@@ -1,6 +1,7 @@
 //! An app whose root is its image: what is mounted there must have something to be mounted on,
 //! and get along with the app's volumes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -60,6 +61,24 @@ fn is_kept(plan: &PodPlan, mount: &MountPlan) -> bool {
     let volume = volumes.find(|volume| volume.name == mount.volume);
     let is_empty = volume.is_some_and(|volume| matches!(volume.kind, VolumeKind::Empty { .. }));
     mount.read_only || !is_empty
+}
+
+/// Where something may have been made in the app's rootfs for no more than to be mounted on, what
+/// is above it included: paths without their first `/`, links of the image's followed.
+///
+/// # Errors
+/// Where the image's tree cannot be read.
+pub fn made(app: &AppPlan, tree: &Tree, stage1: &Path) -> Result<BTreeSet<PathBuf>> {
+    let (directories, file) = sandbox::mount_points(app, stage1);
+    let targets = app.mounts.iter().map(|mount| mount.target.clone());
+    let mut made = BTreeSet::new();
+    for path in directories.into_iter().chain(file).chain(targets) {
+        let path = tree.resolve_links(&path, &[])?;
+        let path = path.strip_prefix("/")?;
+        let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+        made.extend(parts.map(Path::to_path_buf));
+    }
+    Ok(made)
 }
 
 /// Makes what systemd mounts on in the app's rootfs: it would do so itself, but not in a rootfs
