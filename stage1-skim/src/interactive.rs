@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use async_channel::{Receiver, Sender};
+use clap::ValueEnum;
 use futures_lite::future;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
@@ -21,14 +22,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use self::terminal::Terminal;
 use crate::bus::{Bus, CommandEnd, Scope, ServiceDetail};
 use crate::diagnosis::{self, Facts, exit_codes};
-use crate::pod::{AppPlan, ExecPlan, PodPlan, Root};
+use crate::pod::{AppPlan, PodPlan, Root};
 use crate::pod_dir::PodDir;
 use crate::progress::{Ended, Main};
 use crate::unit::Setting;
 use crate::write::UnitDirectory;
 use crate::{cgroup, journal, names, signals, systemd, timer, units};
 
-pub use self::child::become_app;
+pub use self::child::{Program, become_app};
 
 /// The entrypoint by which the holder's child becomes the app.
 pub const ENTRYPOINT: &str = "become-app";
@@ -225,27 +226,21 @@ impl Holder<'_> {
     }
 
     async fn run_all(&mut self, terminal: Option<&Terminal>, ends: &mut Ends) -> Result<()> {
-        if let Some(handler) = &self.app.pre_start {
-            ends.pre_start = self.handler(handler).await?;
+        if self.app.pre_start.is_some() {
+            ends.pre_start = self.handler(Program::PreStart).await?;
         }
         let is_prepared = matches!(ends.pre_start, Main::Never | Main::Exited(0));
         if is_prepared && !self.is_stopping {
             ends.app = self.run_app(terminal).await?;
         }
-        if let Some(handler) = &self.app.post_stop {
-            ends.post_stop = self.handler(handler).await?;
+        if self.app.post_stop.is_some() {
+            ends.post_stop = self.handler(Program::PostStop).await?;
         }
         Ok(())
     }
 
     async fn run_app(&mut self, terminal: Option<&Terminal>) -> Result<Main> {
-        let stage1 = std::env::current_exe().context("cannot tell the path of stage1-skim")?;
-        let mut command = Command::new(stage1);
-        command
-            .arg(ENTRYPOINT)
-            .current_dir(&self.pod.path)
-            .env_clear()
-            .envs(environment(self.app, std::env::var("TERM").ok()));
+        let command = self.command(Program::App, std::env::var("TERM").ok())?;
         // There is nothing more to wait for: the app is up as soon as it is executed.
         self.pod.tell_ready();
         let end = self.wait_for(command, terminal.cloned()).await?;
@@ -256,14 +251,24 @@ impl Holder<'_> {
     }
 
     /// A handler runs as root, and does not read what is meant for the app.
-    async fn handler(&mut self, handler: &ExecPlan) -> Result<Main> {
-        let mut command = child::command(handler);
-        command
-            .current_dir(&self.app.working_directory)
-            .env_clear()
-            .envs(environment(self.app, None))
-            .stdin(Stdio::null());
+    async fn handler(&mut self, handler: Program) -> Result<Main> {
+        let mut command = self.command(handler, None)?;
+        command.stdin(Stdio::null());
         self.wait_for(command, None).await
+    }
+
+    /// What becomes a program of the app.
+    fn command(&self, program: Program, term: Option<String>) -> Result<Command> {
+        let stage1 = std::env::current_exe().context("cannot tell the path of stage1-skim")?;
+        let name = program.to_possible_value();
+        let name = name.context("a program has a name")?;
+        let mut command = Command::new(stage1);
+        command
+            .args([ENTRYPOINT, name.get_name()])
+            .current_dir(&self.pod.path)
+            .env_clear()
+            .envs(environment(self.app, term));
+        Ok(command)
     }
 
     /// Waits for the end of a child, and stops the pod where that is asked for meanwhile.

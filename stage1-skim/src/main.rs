@@ -71,7 +71,10 @@ enum PodEntrypoint {
     Gc,
     /// Become the app of an interactive pod; its holder calls it
     #[command(name = interactive::ENTRYPOINT, hide = true)]
-    BecomeApp,
+    BecomeApp {
+        /// Which of its programs
+        program: interactive::Program,
+    },
     /// Stop the pod
     Stop {
         /// Kill its processes
@@ -172,8 +175,8 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
             gc::collect_alone(pod, &BlockingBus::connect()?)?;
             Ok(0)
         }
-        PodEntrypoint::BecomeApp => {
-            let Err(error) = interactive::become_app(pod.app(None)?);
+        PodEntrypoint::BecomeApp { program } => {
+            let Err(error) = interactive::become_app(pod.app(None)?, program);
             stdio::complain(&logging::one_line(&format!("{error:#}")));
             Ok(EXIT_EXEC)
         }

@@ -399,6 +399,42 @@ fn handlers_run_around_it_as_root() {
 }
 
 #[test]
+fn handlers_are_confined_as_the_app_is() {
+    let host = Host::new();
+    let look = "busybox grep -E '^(CapBnd|NoNewPrivs|Uid)' /proc/self/status; pwd; \
+                busybox cat /proc/self/oom_score_adj";
+    let handler = |name: &str| json!({ "name": name, "exec": ["/bin/sh", "-c", look] });
+    let image = Image::busybox(&host, NAME)
+        .exec(&["/bin/sh", "-c", look])
+        .user("1234", "1234")
+        .file("srv/file", "", 0o644)
+        .app("workingDirectory", "/srv".into())
+        .app(
+            "eventHandlers",
+            json!([handler("pre-start"), handler("post-stop")]),
+        )
+        .build();
+    let image = image.to_str().expect("the path is text");
+    let flags = [
+        "--caps-retain=CAP_CHOWN",
+        "--no-new-privileges=true",
+        "--oom-score-adj=321",
+    ];
+    let outcome = skim(["run", "--interactive", image].into_iter().chain(flags)).success();
+    let programs: Vec<_> = outcome.stdout.split_inclusive("321\n").collect();
+    let [before, app, after] = programs.as_slice() else {
+        panic!("{outcome:#?}");
+    };
+    assert_eq!(before, after);
+    let root = app.replace("1234", "0");
+    assert_eq!(**before, root);
+    for says in ["CapBnd:\t0000000000000001\n", "NoNewPrivs:\t1\n", "/srv\n"] {
+        assert!(before.contains(says), "{says}: {before}");
+    }
+    assert_gone();
+}
+
+#[test]
 fn what_cannot_be_executed_is_explained() {
     let host = Host::new();
     let image = Image::empty(&host, NAME)

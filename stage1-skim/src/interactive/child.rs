@@ -5,13 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 use crate::credentials;
-use crate::pod::{AppPlan, Capabilities, ExecPlan};
+use crate::pod::{AppPlan, Capabilities, Credentials, ExecPlan};
 
 const OOM_SCORE_ADJUST: &str = "OOMScoreAdjust";
 const NO_NEW_PRIVILEGES: &str = "NoNewPrivileges";
@@ -19,11 +20,30 @@ const NO_NEW_PRIVILEGES: &str = "NoNewPrivileges";
 /// What of an app's isolators is applied here.
 pub const APPLIED: [&str; 2] = [OOM_SCORE_ADJUST, NO_NEW_PRIVILEGES];
 
-/// Becomes the app, in this process, whose environment is the app's.
+/// Which of an app's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    /// The app itself.
+    App,
+    /// What runs before it.
+    PreStart,
+    /// What runs after it.
+    PostStop,
+}
+
+/// Becomes a program of the app, in this process, whose environment is the app's. A handler is
+/// confined as the app is, and root's, as in a service.
 ///
 /// # Errors
-/// Where the kernel refuses something on the way.
-pub fn become_app(app: &AppPlan) -> Result<Infallible> {
+/// Where the kernel refuses something on the way, or the app has no such handler.
+pub fn become_app(app: &AppPlan, program: Program) -> Result<Infallible> {
+    let root = Credentials::default();
+    let (exec, who) = match program {
+        Program::App => (Some(&app.exec), &app.credentials),
+        Program::PreStart => (app.pre_start.as_ref(), &root),
+        Program::PostStop => (app.post_stop.as_ref(), &root),
+    };
+    let exec = exec.with_context(|| format!("the app has no such program: {program:?}"))?;
     let setting = |key: &str| {
         let mut settings = app.isolation_settings.iter().rev();
         settings.find(|setting| setting.key == key)
@@ -36,21 +56,20 @@ pub fn become_app(app: &AppPlan) -> Result<Infallible> {
     std::env::set_current_dir(directory)
         .with_context(|| format!("cannot enter the directory {}", directory.display()))?;
     if let Some(confined) = &app.capabilities {
-        confine(confined, app.credentials.uid == 0).context("cannot confine capabilities")?;
+        confine(confined, who.uid == 0).context("cannot confine capabilities")?;
     }
-    if app.credentials != Default::default() {
-        credentials::become_user(&app.credentials)?;
+    if *who != root {
+        credentials::become_user(who)?;
     }
     if setting(NO_NEW_PRIVILEGES).is_some_and(|setting| setting.value == "yes") {
         set_no_new_privs(true).context("cannot set no_new_privs")?;
     }
-    Err(command(&app.exec).exec())
-        .with_context(|| format!("cannot execute {}", app.exec.path.display()))
+    Err(command(exec).exec()).with_context(|| format!("cannot execute {}", exec.path.display()))
 }
 
 /// The command, of which `argv[0]` need not be the path. `SIGPIPE` ends it, as it ends what a
 /// shell runs.
-pub fn command(plan: &ExecPlan) -> Command {
+fn command(plan: &ExecPlan) -> Command {
     let mut command = Command::new(&plan.path);
     let mut argv = plan.argv.iter();
     if let Some(name) = argv.next() {
