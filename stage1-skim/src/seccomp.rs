@@ -9,6 +9,11 @@
 //! Whoever may not administer the system can install a filter only with `no_new_privs` set
 //! (seccomp(2)), so that the second filter sets it; systemd does the same for a service with
 //! `User=`.
+//!
+//! The second filter is of this machine's own architecture, and kills whoever calls by another's
+//! numbers (a 32-bit program on x86-64), even where the app's own filter would not. To let them
+//! through would not do: what the unit allows it allows to every architecture, so that by the
+//! other one an app could call what it must not.
 
 use std::collections::BTreeMap;
 
