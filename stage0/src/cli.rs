@@ -24,13 +24,13 @@ const HEADING: &str = "Global options";
 
 const EXAMPLES: &str = "\
 Examples:
-  skim run --detach docker.aci containerd.aci   run two images as one pod
-  skim fetch docker://registry.example.com/app  an image from a registry into the store
-  skim list                                     the pods there are
-  skim logs -f 6ba7b810 docker                  follow an app's log
-  skim enter 6ba7b810 --app=docker -- docker ps run a program of the image
-  skim stop 6ba7b810                            stop a pod
-  skim gc                                       take every exited pod away
+  skim run --detach docker.aci containerd.aci    run two images as one pod
+  skim fetch docker://registry.example.com/app   an image from a registry into the store
+  skim list                                      the pods there are
+  skim logs -f 6ba7b810 docker                   follow an app's log
+  skim enter 6ba7b810 --app=docker -- docker ps  run a program of the image
+  skim stop 6ba7b810                             stop a pod
+  skim gc                                        take every exited pod away
 
 A pod is named by its UUID or the beginning of it. Its apps are services of systemd: systemctl
 and journalctl work as with any other.

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::Arguments;
+use crate::pod::state::State;
 
 /// What the first block of a help's end is called that shows examples.
 const EXAMPLES: &str = "Examples:";
@@ -40,7 +41,7 @@ fn write(path: &Path, page: &[u8]) -> Result<()> {
 }
 
 /// The names of all pages, and what stands in them.
-fn pages() -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut root = Arguments::command().disable_help_subcommand(true);
     root.build();
     let version = root.get_version().unwrap_or_default().to_owned();
@@ -75,6 +76,8 @@ fn page(command: Command, names: &[String], version: &str) -> Result<Vec<u8>> {
     let has_verbs = command.get_subcommands().any(|verb| !verb.is_hide_set());
     let man = Man::new(command)
         .title(name.to_uppercase())
+        // Without one the version would stand in its place; an empty one is none.
+        .date(" ")
         .source(format!("skim {version}"))
         .manual("skim");
     let mut page = Vec::new();
@@ -89,6 +92,9 @@ fn page(command: Command, names: &[String], version: &str) -> Result<Vec<u8>> {
     let mut roff = Roff::new();
     let (examples, notes) = split(help.as_deref().unwrap_or_default());
     text(&mut roff, "NOTES", &notes);
+    if matches!(&*name, "skim" | "skim-status" | "skim-gc") {
+        states(&mut roff);
+    }
     text(&mut roff, "EXIT STATUS", &[exit_status(&name)]);
     items(&mut roff, "ENVIRONMENT", environment(&name));
     items(&mut roff, "FILES", files(&name));
@@ -96,7 +102,14 @@ fn page(command: Command, names: &[String], version: &str) -> Result<Vec<u8>> {
     see_also(&mut roff, &name, names);
     roff.to_writer(&mut page)?;
     page.flush()?;
-    Ok(page)
+    Ok(tidy(&String::from_utf8(page)?).into_bytes())
+}
+
+/// A page without what mandoc(1) warns of: breaks beside empty lines, blanks at the ends of lines.
+/// Pure.
+fn tidy(page: &str) -> String {
+    let lines: Vec<_> = page.lines().map(str::trim_end).collect();
+    lines.join("\n").replace("\n.br\n\n.br\n", "\n.sp\n") + "\n"
 }
 
 /// The examples of a help's end, without their heading, and its other blocks. Pure.
@@ -116,8 +129,10 @@ fn text(roff: &mut Roff, heading: &str, blocks: &[&str]) {
         return;
     }
     roff.control("SH", [heading]);
-    for block in blocks {
-        roff.control("PP", []);
+    for (index, block) in blocks.iter().enumerate() {
+        if index > 0 {
+            roff.control("PP", []);
+        }
         if block.lines().any(|line| line.starts_with("  ")) {
             lines(roff, block);
         } else {
@@ -151,6 +166,20 @@ fn items(roff: &mut Roff, heading: &str, items: &[(&str, &str)]) {
         roff.text([bold(*name)]);
         roff.text([roman(*meaning)]);
     }
+}
+
+/// What a pod may be in, as `skim list --state` has it.
+fn states(roff: &mut Roff) {
+    let states = State::value_variants().iter().filter_map(|state| {
+        let meaning = state.to_possible_value()?.get_help()?.to_string();
+        Some((state.to_string(), meaning + "."))
+    });
+    let states: Vec<_> = states.collect();
+    let states: Vec<_> = states
+        .iter()
+        .map(|(name, meaning)| (name.as_str(), meaning.as_str()))
+        .collect();
+    items(roff, "STATES OF A POD", &states);
 }
 
 fn exit_status(name: &str) -> &'static str {
@@ -245,6 +274,9 @@ fn see_also(roff: &mut Roff, name: &str, names: &[String]) {
     roff.text([roman(pages.join(", "))]);
 }
 
+/// The verbs that share their flags and what is to be known of them.
+const MAKERS: [&str; 3] = ["skim-prepare", "skim-run", "skim-run-prepared"];
+
 /// The pages that have to do with one: the topmost, the next one above it, those just beneath.
 /// Pure.
 fn related<'a>(name: &str, names: &'a [String]) -> Vec<&'a str> {
@@ -260,7 +292,10 @@ fn related<'a>(name: &str, names: &'a [String]) -> Vec<&'a str> {
     };
     let is_related = |page: &&str| {
         *page != name
-            && (*page == "skim" || above(name) == Some(*page) || above(page) == Some(name))
+            && (*page == "skim"
+                || above(name) == Some(*page)
+                || above(page) == Some(name)
+                || (MAKERS.contains(&name) && MAKERS.contains(page)))
     };
     names
         .iter()
@@ -336,7 +371,7 @@ mod tests {
                 vec!["skim", "skim-image-cat-manifest", "skim-image-list"],
             ),
             ("skim-image-cat-manifest", vec!["skim", "skim-image"]),
-            ("skim-run-prepared", vec!["skim"]),
+            ("skim-run-prepared", vec!["skim", "skim-run"]),
         ] {
             assert_eq!(related(name, &names), expected, "{name}");
         }

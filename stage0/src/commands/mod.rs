@@ -16,6 +16,8 @@ mod environment_file;
 pub mod export;
 pub mod fetch;
 pub mod gc;
+#[cfg(test)]
+mod help_tests;
 pub mod image;
 pub mod image_flags;
 pub mod json;

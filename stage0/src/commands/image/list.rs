@@ -14,8 +14,8 @@ use crate::store::{Image, Store};
 const HELP: &str = "\
 Examples:
   skim image list
-  skim image list --full                   whole IDs, origins, digests, times
-  skim image list --sort=size --order=desc the largest first
+  skim image list --full                    whole IDs, origins, digests, times
+  skim image list --sort=size --order=desc  the largest first
   skim image list --fields=name,digest --no-legend
   skim image list --format=json";
 
