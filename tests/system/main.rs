@@ -17,6 +17,7 @@ mod crash;
 mod daemons;
 mod diagnosis;
 mod docker;
+mod examples;
 mod export;
 mod gc;
 mod harness;

@@ -14,20 +14,20 @@ use crate::support::store::{Store, assert_one_line, image};
 const UNCHECKED: &str = "--insecure-options=image";
 
 /// Whoever signs: a GnuPG with keys of its own.
-struct Signer {
-    home: PathBuf,
+pub(crate) struct Signer {
+    pub(crate) home: PathBuf,
 }
 
 /// One key.
-struct Key {
-    fingerprint: String,
+pub(crate) struct Key {
+    pub(crate) fingerprint: String,
     /// The public key, in ASCII armour.
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl Signer {
     #[track_caller]
-    fn new(host: &Host) -> Self {
+    pub(crate) fn new(host: &Host) -> Self {
         let home = host.directory("gnupg");
         run("chmod", ["0700".as_ref(), home.as_os_str()]).success();
         Self { home }
@@ -41,7 +41,7 @@ impl Signer {
     }
 
     #[track_caller]
-    fn key(&self, name: &str, algorithm: &str) -> Key {
+    pub(crate) fn key(&self, name: &str, algorithm: &str) -> Key {
         let user = format!("{name}@example.com");
         self.gpg(&["--quick-generate-key", &user, algorithm, "sign", "never"]);
         let listed = self.gpg(&["--with-colons", "--list-keys", &user]).stdout;
@@ -62,7 +62,7 @@ impl Signer {
 
     /// `FILE.asc` beside the file.
     #[track_caller]
-    fn sign(&self, key: &Key, file: &Path) {
+    pub(crate) fn sign(&self, key: &Key, file: &Path) {
         let key = format!("--local-user={}", key.fingerprint);
         let file = file.to_string_lossy();
         self.gpg(&["--armor", &key, "--detach-sign", &file]);

@@ -8,9 +8,10 @@ use super::command::run;
 /// Where update-ca-certificates(8) looks for what the host trusts besides Debian's.
 const TRUSTED: &str = "/usr/local/share/ca-certificates/skim-tests.crt";
 
-/// What the servers' certificate says: they all are on the loopback.
-const EXTENSIONS: &str =
-    "subjectAltName = IP:127.0.0.1, DNS:localhost\nextendedKeyUsage = serverAuth\n";
+/// What the servers' certificate says: they all are on the loopback, whatever the examples call
+/// them.
+const EXTENSIONS: &str = "subjectAltName = IP:127.0.0.1, DNS:localhost, DNS:example.com, \
+    DNS:registry.example.com\nextendedKeyUsage = serverAuth\n";
 
 /// An authority and the one certificate that it has given out.
 pub(crate) struct Authority {

@@ -50,11 +50,16 @@ impl Registry {
     /// Starts one whose storage is a new directory, and waits until it listens.
     #[track_caller]
     pub(crate) fn start(host: &Host, guard: Guard) -> Self {
+        // Free now, and nobody else in the machine takes one in between.
+        Self::listen(host, guard, free_port())
+    }
+
+    /// The same at a port that nobody else has.
+    #[track_caller]
+    pub(crate) fn listen(host: &Host, guard: Guard, port: u16) -> Self {
         let directory = host.directory(&format!("registry-{guard:?}"));
         let authority = Authority::new(host.directory(&format!("registry-{guard:?}-ca")));
         let tokens = (guard == Guard::Bearer).then(|| token_service(&authority));
-        // Free now, and nobody else in the machine takes one in between.
-        let port = free_port();
         let realm = tokens.as_ref().map(Server::port);
         let settings = settings(&directory, guard, &authority, port, realm);
         let server = serve(&directory, &settings);

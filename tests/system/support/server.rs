@@ -96,8 +96,15 @@ impl Drop for Server {
 /// `GET /x.aci bytes=4-`.
 #[track_caller]
 pub(crate) fn https(directory: &Path, authority: &Authority) -> Server {
+    https_at("127.0.0.1:0", directory, authority)
+}
+
+/// The same at an address, such as `127.0.0.2:443`.
+#[track_caller]
+pub(crate) fn https_at(address: &str, directory: &Path, authority: &Authority) -> Server {
     let mut command = Command::new("/opt/servers/files");
     command.args([directory, &authority.certificate(), &authority.key()]);
+    command.arg(address);
     let server = Server::start(&mut command);
     server.port();
     server
