@@ -24,6 +24,8 @@ pub mod request;
 pub mod root;
 pub mod stage1;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod user;
 pub mod uses;

@@ -1,0 +1,68 @@
+//! The app section that holds: the image's, or the pod manifest's, with the user's flags. Pure.
+
+use anyhow::{Result, bail, ensure};
+
+use super::super::isolators;
+use super::super::request::AppRequest;
+use crate::image::manifest::{App, Isolator};
+
+/// The app section, the user's command line, user and working directory in it.
+///
+/// # Errors
+/// Where there is nothing to run.
+pub fn section(request: &AppRequest) -> Result<App> {
+    let image = &request.image;
+    let given = request.app.as_ref().or(image.manifest.app.as_ref());
+    let mut app = match (given, &request.exec) {
+        (Some(app), _) => app.clone(),
+        (None, Some(_)) => App {
+            user: "0".to_string(),
+            group: Some("0".to_string()),
+            ..App::default()
+        },
+        (None, None) => bail!(
+            "image {} has no app section and --exec is not given",
+            image.name()
+        ),
+    };
+    if let Some(exec) = &request.exec {
+        app.exec = vec![exec.clone()];
+    }
+    if let Some(user) = &request.user {
+        app.user.clone_from(user);
+    }
+    if request.group.is_some() {
+        app.group.clone_from(&request.group);
+    }
+    if let Some(gids) = &request.supplementary_gids {
+        app.supplementary_gids.clone_from(gids);
+    }
+    if request.working_directory.is_some() {
+        app.working_directory.clone_from(&request.working_directory);
+    }
+    ensure!(
+        app.exec.first().is_some_and(|program| !program.is_empty()),
+        "image {:?} has an empty \"exec\" (try --exec=BINARY)",
+        image.name()
+    );
+    Ok(app)
+}
+
+/// The user's isolators, and those of the image that the user says nothing about.
+pub fn isolators(request: &AppRequest, manifest: &App) -> Vec<Isolator> {
+    let users = &request.isolators;
+    let images = manifest.isolators.iter();
+    images
+        .filter(|isolator| !users.iter().any(|user| isolators::replaces(user, isolator)))
+        .chain(users)
+        .cloned()
+        .collect()
+}
+
+/// The variables of the app section.
+pub fn environment(manifest: &App) -> Vec<(String, String)> {
+    let variables = manifest.environment.iter();
+    variables
+        .map(|variable| (variable.name.clone(), variable.value.clone()))
+        .collect()
+}

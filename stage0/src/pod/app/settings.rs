@@ -1,0 +1,91 @@
+//! What is asked of systemd for one app, beyond its isolators. Pure.
+
+use anyhow::{Context, Result};
+use stage1_skim::unit::{self, Setting};
+
+use super::super::request::AppRequest;
+use super::DROPIN;
+use crate::image::manifest::App;
+
+/// The signal that systemd ends a service with (systemd.kill(5)).
+const KILL_SIGNAL: &str = "KillSignal";
+
+/// What the user asks of systemd: flags that stand for one setting, then `--property`.
+pub fn of_user(request: &AppRequest) -> Vec<Setting> {
+    let kind = request.notify.map(|notify| match notify {
+        true => "notify".to_string(),
+        false => "exec".to_string(),
+    });
+    let flags = [
+        ("Type", kind),
+        ("Restart", request.restart.clone()),
+        (KILL_SIGNAL, request.stop_signal.clone()),
+    ];
+    let flags = flags
+        .into_iter()
+        .filter_map(|(key, value)| Some(Setting::service(key, value?)));
+    flags.chain(request.settings.iter().cloned()).collect()
+}
+
+/// What the image asks of systemd: the signal that ends its app, unless its drop-in or the user
+/// says otherwise, and its drop-in.
+///
+/// # Errors
+/// Where the drop-in is no unit text.
+pub fn of_image(request: &AppRequest, section: &App) -> Result<Vec<Setting>> {
+    let dropin = request.image.manifest.annotation(DROPIN);
+    let mut settings = match dropin {
+        Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
+        None => Vec::new(),
+    };
+    if let Some(signal) = &section.stop_signal {
+        let users = of_user(request);
+        let mut others = settings.iter().chain(&users);
+        if !others.any(|setting| setting.key == KILL_SIGNAL) {
+            settings.insert(0, Setting::service(KILL_SIGNAL, signal));
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::pod::testing;
+
+    #[test]
+    fn the_stop_signal_is_the_last_word_of_nobody() {
+        let signal = "[Service]\nKillSignal=SIGINT\n";
+        let user = [Setting::service(KILL_SIGNAL, "SIGHUP")];
+        let quit = Setting::service(KILL_SIGNAL, "SIGQUIT");
+        let int = Setting::service(KILL_SIGNAL, "SIGINT");
+        let other = Setting::service("KillMode", "mixed");
+        for (dropin, user, expected) in [
+            ("", &[][..], &[quit.clone()][..]),
+            ("[Service]\nKillMode=mixed\n", &[], &[quit, other]),
+            (signal, &[], &[int]),
+            ("", &user, &[]),
+        ] {
+            let config = serde_json::json!({
+                "os": "linux", "architecture": "amd64",
+                "rootfs": {"type": "layers", "diff_ids": []}, "config": {"StopSignal": "QUIT"},
+            });
+            let config =
+                crate::image::oci::config::ImageConfig::parse(config.to_string().as_bytes());
+            let annotations = BTreeMap::from([(DROPIN.to_string(), dropin.to_string())]);
+            let manifest = config
+                .unwrap()
+                .into_manifest(&annotations, "a", None)
+                .unwrap();
+            let section = manifest.app.clone().unwrap();
+            let request = AppRequest {
+                settings: user.to_vec(),
+                ..AppRequest::new(testing::image(Path::new("/"), &[], manifest))
+            };
+            assert_eq!(of_image(&request, &section).unwrap(), expected);
+        }
+    }
+}

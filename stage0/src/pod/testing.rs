@@ -1,0 +1,42 @@
+//! Images that unit tests make pods of.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::image::id::ImageId;
+use crate::image::manifest::ImageManifest;
+use crate::image::unpack::LeftOut;
+use crate::store::{Documents, Image, ImageName, TreeKey};
+
+/// An image whose tree is at `tree` and holds these executable files, with this manifest.
+pub fn image(tree: &Path, programs: &[&str], manifest: ImageManifest) -> Image {
+    for program in programs {
+        let path = tree.join(program);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let id = ImageId::from_digest(&[7; 64]);
+    Image {
+        names: vec![ImageName {
+            name: manifest.name.clone(),
+            version: None,
+        }],
+        manifest,
+        documents: Documents::default(),
+        key: TreeKey::of_image(&id),
+        id,
+        tree: tree.to_owned(),
+        layers: Vec::new(),
+        origin: "test".to_owned(),
+        digest: None,
+        validators: None,
+        signature: None,
+        imported: SystemTime::UNIX_EPOCH,
+        last_used: None,
+        size: 0,
+        left_out: LeftOut::default(),
+    }
+}
