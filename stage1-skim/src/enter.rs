@@ -19,6 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::bus::BlockingBus;
+use crate::caller;
 use crate::pod::{AppPlan, Root};
 use crate::pod_dir::PodDir;
 
@@ -97,7 +98,8 @@ fn enter_root(service: &str) -> Result<()> {
 /// The environment of a command in the app. Pure.
 ///
 /// With `inherit`, the caller's variables lie beneath those that the image or the user set, but
-/// above skim's own defaults, so that `HOME` is the caller's. `PATH` is always the app's.
+/// above skim's own defaults, so that `HOME` is the caller's. `PATH` is always the app's, and what
+/// only the caller itself was told ([`caller::is_own`]) is passed on to nobody.
 pub fn environment(
     app: &AppPlan,
     caller: impl Iterator<Item = (OsString, OsString)>,
@@ -110,7 +112,8 @@ pub fn environment(
     let mut environment: Vec<(OsString, OsString)> = caller
         .filter(|(name, _)| {
             let always = ALWAYS_INHERITED.iter().any(|kept| name == kept);
-            name != "PATH" && (inherit || always) && !is_set(name, false)
+            let inherited = always || (inherit && !caller::is_own(name));
+            name != "PATH" && inherited && !is_set(name, false)
         })
         .collect();
     for variable in &app.environment {
@@ -177,6 +180,8 @@ mod tests {
             ("MODE", "mine"),
             ("DOCKER_HOST", "x"),
             ("TERM", "vt100"),
+            ("NOTIFY_SOCKET", "/run/caller"),
+            ("SKIM_VOLUME_DATA", "/caller"),
         ];
         let caller = caller.map(|(name, value)| (name.into(), value.into()));
         let mut merged: Vec<_> = environment(&app(), caller.into_iter(), inherit)

@@ -8,6 +8,7 @@
 //! - [`unit`], [`units`]: unit text as data, and a pod's unit files
 //! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
 //! - [`progress`]: how far each app has come, from what systemd says
+//! - [`caller`]: what of the caller's environment no app inherits
 //! - [`diagnosis`]: why an app has failed; only its `look` reads files
 //!
 //! What acts:
@@ -21,6 +22,7 @@
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
 
 pub mod bus;
+pub mod caller;
 pub mod capabilities;
 pub mod cgroup;
 pub mod credentials;

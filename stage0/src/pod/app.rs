@@ -169,26 +169,25 @@ impl Planner<'_> {
         let account = self.user.account.as_ref();
         let home = account.map(|account| Path::new(&account.home));
         let asked = &self.request.environment;
-        let image = section::environment(self.section);
-        let layers = [
-            &self.places.variables(),
-            &asked.inherited,
-            &image,
+        let written = [
+            &section::environment(self.section),
             &asked.files,
             &asked.set,
             &asked.app,
         ];
-        let layers: Result<Vec<_>> = layers
+        let written: Result<Vec<_>> = written
             .into_iter()
             .map(|layer| self.places.fill_in_variables(layer))
             .collect();
+        // What the caller happens to have is not written for an app: no volume is meant by it.
+        let layers = [self.places.variables(), section::inherited(asked)];
         Ok(environment::compose(&Sources {
             app: self.name,
             root: self.root,
             has_home: home.map_or(Ok(false), |home| self.tree.is_directory(home))?,
             user: &self.user,
             hints: self.hints()?,
-            layers: layers?,
+            layers: layers.into_iter().chain(written?).collect(),
         }))
     }
 
@@ -201,5 +200,51 @@ impl Planner<'_> {
         Ok(hints
             .map(|hint| (hint.variable.clone(), hint.value(self.root)))
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::pod::request::EnvironmentRequest;
+    use crate::pod::testing;
+    use crate::pod::volume::{parse_mount, parse_volume};
+
+    #[test]
+    fn what_the_caller_was_told_is_not_told_the_app() {
+        let tree = tempfile::tempdir().unwrap();
+        let app = serde_json::json!({"exec": ["/bin/web"], "user": "0", "group": "0"});
+        let manifest = testing::manifest(&app, &serde_json::json!([]));
+        let inherited = [
+            ("SKIM_VOLUME_DATA", "/caller"),
+            ("AC_APP_NAME", "caller"),
+            ("LISTEN_FDS", "1"),
+            ("NOTIFY_SOCKET", "/run/caller"),
+            ("INVOCATION_ID", "0"),
+            ("PROMPT", "{volume:none}"),
+        ];
+        let inherited = inherited.map(|(name, value)| (name.to_string(), value.to_string()));
+        let request = AppRequest {
+            environment: EnvironmentRequest {
+                inherited: inherited.into(),
+                ..EnvironmentRequest::default()
+            },
+            mounts: vec![parse_mount("volume=data,target=/srv").unwrap()],
+            ..AppRequest::new(testing::image(tree.path(), &["bin/web"], manifest))
+        };
+        let pod = Path::new("/pod");
+        let mut volumes = Volumes::new(pod, &[parse_volume("data,kind=empty").unwrap()]).unwrap();
+        let app = plan("web", pod, &request, Vec::new(), &mut volumes).unwrap();
+        let variables = app.environment.iter();
+        let variables: HashMap<_, _> = variables.map(|v| (&*v.name, &*v.value)).collect();
+        let place = app.rootfs.join("srv");
+        assert_eq!(variables["SKIM_VOLUME_DATA"], place.to_str().unwrap());
+        assert_eq!(variables["AC_APP_NAME"], "web");
+        for absent in ["LISTEN_FDS", "NOTIFY_SOCKET", "INVOCATION_ID"] {
+            assert!(!variables.contains_key(absent), "{absent}");
+        }
+        assert_eq!(variables["PROMPT"], "{volume:none}");
     }
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use crate::image::id::ImageId;
 use crate::image::manifest::ImageManifest;
 use crate::image::unpack::LeftOut;
@@ -39,4 +41,14 @@ pub fn image(tree: &Path, programs: &[&str], manifest: ImageManifest) -> Image {
         size: 0,
         left_out: LeftOut::default(),
     }
+}
+
+/// The manifest of an appc image, `app` its app section.
+pub fn manifest(app: &Value, annotations: &Value) -> ImageManifest {
+    let manifest = serde_json::json!({
+        "acVersion": "0.8.11", "acKind": "ImageManifest", "name": "example.com/web",
+        "labels": [{"name": "os", "value": "linux"}, {"name": "arch", "value": "amd64"}],
+        "app": app, "annotations": annotations,
+    });
+    ImageManifest::parse(manifest.to_string().as_bytes()).unwrap()
 }

@@ -1,9 +1,12 @@
 //! The app section that holds: the image's, or the pod manifest's, with the user's flags. Pure.
 
+use std::ffi::OsStr;
+
 use anyhow::{Result, bail, ensure};
+use stage1_skim::caller;
 
 use super::super::isolators;
-use super::super::request::AppRequest;
+use super::super::request::{AppRequest, EnvironmentRequest};
 use crate::image::manifest::{App, Isolator};
 
 /// The app section, the user's command line, user and working directory in it.
@@ -55,6 +58,15 @@ pub fn isolators(request: &AppRequest, manifest: &App) -> Vec<Isolator> {
     images
         .filter(|isolator| !users.iter().any(|user| isolators::replaces(user, isolator)))
         .chain(users)
+        .cloned()
+        .collect()
+}
+
+/// The caller's variables that an app may inherit.
+pub fn inherited(asked: &EnvironmentRequest) -> Vec<(String, String)> {
+    let caller = asked.inherited.iter();
+    caller
+        .filter(|(name, _)| !caller::is_own(OsStr::new(name)))
         .cloned()
         .collect()
 }
