@@ -142,7 +142,9 @@ impl RuntimeApp {
     ) -> Result<AppRequest> {
         let requires = self.annotations.get(REQUIRES);
         let requires = requires.map(|names| names.split_whitespace().map(str::to_owned).collect());
-        let settings = match self.annotations.get(DROPIN) {
+        let dropin = self.annotations.get(DROPIN);
+        let replaces_dropin = dropin.is_some();
+        let settings = match dropin {
             Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
             None => Vec::new(),
         };
@@ -157,6 +159,7 @@ impl RuntimeApp {
             labels: user_labels.clone(),
             requires,
             settings,
+            replaces_dropin,
             ..AppRequest::new(image)
         })
     }

@@ -69,8 +69,10 @@ pub struct AppRequest {
     pub restart: Option<String>,
     /// `--root`.
     pub root: Root,
-    /// `--property`.
+    /// `--property`, or the pod manifest's drop-in.
     pub settings: Vec<Setting>,
+    /// Whether the image's drop-in does not count.
+    pub replaces_dropin: bool,
 }
 
 /// Variables that the user asks for. Those of a later field win over those of an earlier one,
@@ -112,6 +114,7 @@ impl AppRequest {
             restart: None,
             root: Root::Host,
             settings: Vec::new(),
+            replaces_dropin: false,
         }
     }
 }

@@ -28,13 +28,13 @@ pub fn of_user(request: &AppRequest) -> Vec<Setting> {
 }
 
 /// What the image asks of systemd: the signal that ends its app, unless its drop-in or the user
-/// says otherwise, and its drop-in.
+/// says otherwise, and its drop-in, unless the pod manifest has its own.
 ///
 /// # Errors
 /// Where the drop-in is no unit text.
 pub fn of_image(request: &AppRequest, section: &App) -> Result<Vec<Setting>> {
     let dropin = request.image.manifest.annotation(DROPIN);
-    let mut settings = match dropin {
+    let mut settings = match dropin.filter(|_| !request.replaces_dropin) {
         Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
         None => Vec::new(),
     };
@@ -87,5 +87,18 @@ mod tests {
             };
             assert_eq!(of_image(&request, &section).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn the_image_s_drop_in_counts_unless_there_is_another() {
+        let app = serde_json::json!({"exec": ["/bin/web"], "user": "0", "group": "0"});
+        let dropin = serde_json::json!([{"name": DROPIN, "value": "[Service]\nNice=3\n"}]);
+        let manifest = testing::manifest(&app, &dropin);
+        let section = manifest.app.clone().unwrap();
+        let mut request = AppRequest::new(testing::image(Path::new("/"), &[], manifest));
+        let nice = [Setting::service("Nice", "3")];
+        assert_eq!(of_image(&request, &section).unwrap(), nice);
+        request.replaces_dropin = true;
+        assert_eq!(of_image(&request, &section).unwrap(), []);
     }
 }
