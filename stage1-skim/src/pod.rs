@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::unit::Setting;
 
@@ -36,6 +37,9 @@ pub struct PodPlan {
     /// of whoever runs the pod, instead of as a service.
     #[serde(default)]
     pub interactive: bool,
+    /// The pod as appc's pod manifest, for `skim cat-manifest` and nobody else.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub manifest: Value,
 }
 
 /// A volume of a pod (appc spec, "pods", `volumes`).

@@ -293,7 +293,23 @@ fn cat_manifest_says_in_the_images_paths_what_a_pod_runs() {
     let image = Image::busybox(&host, "described")
         .exec(&["/bin/sleep", "1000000"])
         .user("33", "44");
-    let pod = Pod::start([image.build().as_os_str(), "--set-env=A=b c".as_ref()]);
+    let flags = [
+        "--set-env=A=b c",
+        "--set-env=WHERE={volume:data}/x",
+        "--volume=data,kind=empty,mode=1777",
+        "--mount=volume=data,target=/srv",
+        "--readonly-rootfs",
+        "--oom-score-adj=5",
+        "--no-new-privileges",
+        "--caps-remove=CAP_SYS_BOOT",
+        "--property=Nice=3",
+    ];
+    let image = image.build();
+    let pod = Pod::start(
+        [image.as_os_str()]
+            .into_iter()
+            .chain(flags.map(AsRef::as_ref)),
+    );
     let pretty = skim(["cat-manifest", &pod.uuid]).success().stdout;
     assert!(pretty.lines().count() > 10, "{pretty}");
     let plain = skim(["cat-manifest", "--pretty-print=false", &pod.uuid]).line();
@@ -303,8 +319,11 @@ fn cat_manifest_says_in_the_images_paths_what_a_pod_runs() {
     let app = &manifest["apps"][0]["app"];
     assert_eq!(app["exec"], serde_json::json!(["/bin/sleep", "1000000"]));
     assert_eq!((&app["user"], &app["group"]), (&"33".into(), &"44".into()));
-    let environment = serde_json::json!([{"name": "A", "value": "b c"}]);
+    let environment = serde_json::json!([
+        {"name": "A", "value": "b c"}, {"name": "WHERE", "value": "{volume:data}/x"},
+    ]);
     assert_eq!(app["environment"], environment);
+    assert_eq!(app["isolators"].as_array().map(Vec::len), Some(3), "{app}");
     assert_eq!(
         manifest["apps"][0]["image"]["name"],
         "example.com/described"
@@ -312,9 +331,12 @@ fn cat_manifest_says_in_the_images_paths_what_a_pod_runs() {
     let file = host.scratch().join("manifest");
     fs::write(&file, plain).expect("cannot write the manifest");
     let flag = format!("--pod-manifest={}", file.display());
-    let again = Pod::start([flag]);
-    let again = json(&skim(["cat-manifest", &again.uuid]).success().stdout);
+    let other = Pod::start([flag]);
+    let again = json(&skim(["cat-manifest", &other.uuid]).success().stdout);
     assert_eq!(again, manifest, "the manifest does not give the same pod");
+    let tell = ["enter", &other.uuid, "--", "printenv", "WHERE"];
+    let place = other.rootfs("described").join("srv/x");
+    assert_eq!(skim(tell).line(), place.to_string_lossy());
     make_by_hand("prepare", BY_HAND[0]);
     let unplanned = skim(["cat-manifest", BY_HAND[0]]);
     assert_one_line(&unplanned, "is aborted prepare");

@@ -1,13 +1,12 @@
 //! `skim cat-manifest`: a pod as appc's pod manifest.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{ArgAction, Args};
 use stage1_skim::{pod_dir, stdio};
 
 use super::image::pretty;
 use super::pod_selection::OnePod;
 use crate::host::Host;
-use crate::pod::appc::manifest;
 use crate::pod::directory::Pods;
 
 const HELP: &str = "\
@@ -15,8 +14,9 @@ Examples:
   skim cat-manifest 6ba7b810
   skim cat-manifest --pretty-print=false 6ba7b810
 
-It says what was made of the images and the flags: users are numbers, and programs were looked
-up. Paths are those of the images. The manifest of an image is told by skim image cat-manifest.";
+It says what was made of the images and the flags: users are numbers, paths are those of the
+images. skim run --pod-manifest makes the same pod of it. The manifest of an image is told by skim
+image cat-manifest.";
 
 /// Arguments of `skim cat-manifest`.
 #[derive(Args, Debug)]
@@ -47,7 +47,12 @@ pub fn run(host: &Host, arguments: &CatManifestArguments) -> Result<u8> {
     let found = Pods::new(&host.directory).find(&arguments.pod.prefix()?)?;
     let plan = pod_dir::read_plan(&found.path)
         .with_context(|| format!("pod {} is {}", found.uuid, found.state))?;
-    let json = manifest(&plan).to_string();
+    ensure!(
+        !plan.manifest.is_null(),
+        "pod {} was made by an earlier skim, which kept no manifest",
+        found.uuid
+    );
+    let json = plan.manifest.to_string();
     match arguments.pretty_print {
         true => stdio::print(&pretty::json(json.as_bytes()))?,
         false => stdio::print(&format!("{json}\n"))?,

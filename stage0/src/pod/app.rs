@@ -18,7 +18,7 @@ use crate::image::hints;
 use crate::image::manifest::App;
 
 mod places;
-mod section;
+pub mod section;
 mod settings;
 mod sockets;
 
@@ -27,6 +27,9 @@ pub const DROPIN: &str = "skim.dropin";
 
 /// Whether the app speaks sd_notify(3) (appc executors' own annotation).
 pub const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
+
+/// What the app takes for `/`, as `--root`; only a pod manifest may say it.
+pub const ROOT: &str = "skim.root";
 
 /// Plans the app `name` of the pod whose directory will be `directory`.
 ///

@@ -1,119 +1,159 @@
-//! A pod's plan as appc's pod manifest (appc spec, "Pod Manifest Schema"). Pure.
+//! A pod as appc's pod manifest (appc spec, "Pod Manifest Schema"). Pure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::Result;
 use serde_json::{Map, Value, json};
-use stage1_skim::pod::{AppPlan, ExecPlan, PodPlan, VolumeKind, VolumePlan};
+use stage1_skim::pod::{AppPlan, ExecPlan, Root, VolumeKind};
 use stage1_skim::unit;
 
-use super::app::{DROPIN, NOTIFY};
+use super::app::{DROPIN, NOTIFY, ROOT, section};
 use super::plan::REQUIRES;
+use super::request::{AppRequest, EnvironmentRequest, PodRequest};
+use super::volume::{MountRequest, Volume};
 use crate::image::appc::AC_VERSION;
+use crate::image::manifest::{App, Isolator, MountPoint, Port};
 use crate::image::name::check_identifier;
 
-/// The manifest of a pod. Paths of an app are those of its image, users and groups are numbers.
-/// What appc has no field for stands in annotations: `skim.requires`, `skim.dropin` and whether
-/// the app speaks sd_notify(3). `--pod-manifest` takes it again.
-pub fn manifest(plan: &PodPlan) -> Value {
-    json!({
+/// The manifest of a pod, `apps` being what was planned for it. `--pod-manifest` makes the same
+/// pod of it, with paths of its own.
+///
+/// Paths of an app are those of its image, users and groups are numbers. Volumes are referred to
+/// as they were, and those that image mount points get by themselves are not in it. What appc has
+/// no field for stands in annotations: `skim.requires`, `skim.dropin`, `skim.root` and whether
+/// the app speaks sd_notify(3).
+///
+/// Not in it: `--interactive`, which is how a pod is run; and of the caller's variables
+/// (`--inherit-env`) those that would be taken for references to volumes. A program that a `PATH`
+/// of the user's would hide stands with its whole path, so that its `argv[0]` is another.
+///
+/// # Errors
+/// Where an app has nothing to run.
+pub fn manifest(request: &PodRequest, apps: &[AppPlan]) -> Result<Value> {
+    let apps = request.apps.iter().zip(apps);
+    let apps: Result<Vec<_>> = apps.map(|(request, plan)| app(request, plan)).collect();
+    Ok(json!({
         "acVersion": AC_VERSION,
         "acKind": "PodManifest",
-        "apps": plan.apps.iter().map(app).collect::<Vec<_>>(),
-        "volumes": plan.volumes.iter().map(volume).collect::<Vec<_>>(),
-        "isolators": [],
-        "annotations": plan.annotations.iter().map(pair).collect::<Vec<_>>(),
+        "apps": apps?,
+        "volumes": request.volumes.iter().map(volume).collect::<Vec<_>>(),
+        "isolators": request.isolators.iter().map(isolator).collect::<Vec<_>>(),
+        "annotations": request.annotations.iter().map(pair).collect::<Vec<_>>(),
         "ports": [],
-    })
+    }))
 }
 
 fn pair((name, value): (&String, &String)) -> Value {
     json!({"name": name, "value": value})
 }
 
-fn app(plan: &AppPlan) -> Value {
-    let mounts: Vec<_> = plan
-        .mounts
-        .iter()
-        .map(|mount| {
-            json!({"volume": mount.volume, "path": mount.target, "readOnly": mount.read_only})
-        })
-        .collect();
-    json!({
-        "name": plan.name,
-        "image": {"id": plan.image.id, "name": plan.image.name},
-        "app": run_time(plan),
-        "readOnlyRootFS": plan.read_only_rootfs,
-        "mounts": mounts,
-        "annotations": annotations(plan),
-    })
+fn isolator(isolator: &Isolator) -> Value {
+    json!({"name": isolator.name, "value": isolator.value})
 }
 
-fn run_time(plan: &AppPlan) -> Value {
+fn app(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
+    let mounts = request.mounts.iter();
+    let mount = |mount: &MountRequest| json!({"volume": mount.volume, "path": mount.target});
+    let mut image = json!({"id": plan.image.id});
+    // That of an OCI image need not be one of appc's.
+    if is_identifier(&plan.image.name) {
+        image["name"] = json!(plan.image.name);
+    }
+    Ok(json!({
+        "name": plan.name,
+        "image": image,
+        "app": run_time(request, plan)?,
+        "readOnlyRootFS": plan.read_only_rootfs,
+        "mounts": mounts.map(mount).collect::<Vec<_>>(),
+        "annotations": annotations(request, plan),
+    }))
+}
+
+fn run_time(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
+    let section = section::section(request)?;
+    let variables = environment(&request.environment, &section);
+    let commands = Commands::new(&section, &variables, &plan.rootfs);
     let handlers = [
-        ("pre-start", &plan.pre_start),
-        ("post-stop", &plan.post_stop),
+        ("pre-start", &section.pre_start, &plan.pre_start),
+        ("post-stop", &section.post_stop, &plan.post_stop),
     ];
     let handlers: Vec<_> = handlers
-        .iter()
-        .filter_map(|(name, exec)| {
-            let exec = command(&plan.rootfs, exec.as_ref()?);
+        .into_iter()
+        .filter_map(|(name, exec, found)| {
+            let exec = commands.written(exec.as_ref()?, &[], found.as_ref()?);
             Some(json!({"name": name, "exec": exec}))
         })
         .collect();
-    // What skim adds by itself, it adds again.
-    let set = plan.environment.iter().filter(|variable| !variable.default);
-    let environment: Vec<_> = set
-        .map(|variable| {
-            let value = match variable.name.as_str() {
-                "PATH" => search_path(&plan.rootfs, &variable.value),
-                _ => variable.value.clone(),
-            };
-            json!({"name": variable.name, "value": value})
-        })
-        .collect();
     let who = &plan.credentials;
+    let isolators = section::isolators(request, &section);
     let mut fields = json!({
-        "exec": command(&plan.rootfs, &plan.exec),
+        "exec": commands.written(&section.exec, &request.arguments, &plan.exec),
         "user": who.uid.to_string(),
         "group": who.gid.to_string(),
         "supplementaryGIDs": who.supplementary_gids,
         "workingDirectory": inside(&plan.rootfs, &plan.working_directory),
-        "environment": environment,
+        "environment": variables.iter().map(|(name, value)| pair((name, value))).collect::<Vec<_>>(),
         "eventHandlers": handlers,
-        "isolators": [],
+        "mountPoints": section.mount_points.iter().map(mount_point).collect::<Vec<_>>(),
+        "ports": section.ports.iter().map(port).collect::<Vec<_>>(),
+        "isolators": isolators.iter().map(isolator).collect::<Vec<_>>(),
     });
-    // rkt's name for them.
+    // rkt's names for them.
     if !plan.labels.is_empty() {
         fields["userLabels"] = json!(plan.labels);
     }
-    fields
+    let notes = plan.annotations.iter();
+    let notes: BTreeMap<_, _> = notes.filter(|(name, _)| !is_identifier(name)).collect();
+    if !notes.is_empty() {
+        fields["userAnnotations"] = json!(notes);
+    }
+    Ok(fields)
 }
 
-fn annotations(plan: &AppPlan) -> Vec<Value> {
-    let mut annotations = plan.annotations.clone();
-    annotations.retain(|name, _| check_identifier(name).is_ok());
-    annotations.insert(REQUIRES.into(), plan.requires.join(" "));
-    if plan.notify {
-        annotations.insert(NOTIFY.into(), "true".into());
+/// What was set, names unique, references to volumes as they were written.
+fn environment(asked: &EnvironmentRequest, section: &App) -> Vec<(String, String)> {
+    let inherited = section::inherited(asked).into_iter();
+    let inherited = inherited.filter(|(_, value)| !value.contains("{volume:"));
+    let others = [&asked.files, &asked.set, &asked.app];
+    let all = inherited
+        .chain(section::environment(section))
+        .chain(others.into_iter().flatten().cloned());
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for (name, value) in all {
+        match variables.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => variables.push((name, value)),
+        }
     }
-    let settings = [
-        &plan.image_settings[..],
-        &plan.isolation_settings,
-        &plan.user_settings,
-    ]
-    .concat();
-    annotations.remove(DROPIN);
-    if !settings.is_empty() {
-        annotations.insert(DROPIN.into(), unit::render(&[], &settings));
-    }
-    annotations.iter().map(pair).collect()
+    variables
 }
 
-/// A command line as the image would have it.
-fn command(rootfs: &Path, exec: &ExecPlan) -> Vec<String> {
-    let program = inside(rootfs, &exec.path);
-    let rest = exec.argv.iter().skip(1).cloned();
-    [program].into_iter().chain(rest).collect()
+/// Command lines as the manifest has them.
+struct Commands<'a> {
+    rootfs: &'a Path,
+    /// Whether a bare name is looked for in the same directories again.
+    finds_the_same: bool,
+}
+
+impl<'a> Commands<'a> {
+    fn new(section: &App, variables: &[(String, String)], rootfs: &'a Path) -> Self {
+        let is_path = |(name, _): &&(String, String)| name == "PATH";
+        let searched = section::environment(section);
+        Self {
+            rootfs,
+            finds_the_same: searched.iter().find(is_path) == variables.iter().find(is_path),
+        }
+    }
+
+    fn written(&self, exec: &[String], arguments: &[String], found: &ExecPlan) -> Vec<String> {
+        let program = match exec.first() {
+            Some(name) if name.contains('/') || self.finds_the_same => name.clone(),
+            _ => inside(self.rootfs, &found.path),
+        };
+        let rest = exec.iter().skip(1).chain(arguments).cloned();
+        [program].into_iter().chain(rest).collect()
+    }
 }
 
 /// A path of the host as one of the image, where it is beneath the rootfs.
@@ -124,28 +164,56 @@ fn inside(rootfs: &Path, path: &Path) -> String {
     }
 }
 
-/// The image's own part of a `PATH`: skim puts the rootfs before its directories, and the same
-/// ones of the host after them.
-fn search_path(rootfs: &Path, path: &str) -> String {
-    let directories = path.split(':').map(Path::new);
-    let own: Vec<_> = directories
-        .filter(|directory| directory.starts_with(rootfs))
-        .map(|directory| inside(rootfs, directory))
-        .collect();
-    match own.is_empty() {
-        true => path.to_owned(),
-        false => own.join(":"),
-    }
+fn is_identifier(name: &str) -> bool {
+    check_identifier(name).is_ok()
 }
 
-fn volume(plan: &VolumePlan) -> Value {
+fn annotations(request: &AppRequest, plan: &AppPlan) -> Vec<Value> {
+    let mut annotations = plan.annotations.clone();
+    annotations.retain(|name, _| is_identifier(name));
+    for own in [DROPIN, NOTIFY, ROOT] {
+        annotations.remove(own);
+    }
+    annotations.insert(REQUIRES.into(), plan.requires.join(" "));
+    // Where it is the image's word, it still is.
+    if let Some(notify) = request.notify {
+        annotations.insert(NOTIFY.into(), notify.to_string());
+    }
+    if plan.root == Root::Image {
+        annotations.insert(ROOT.into(), "image".into());
+    }
+    let settings = [&plan.image_settings[..], &plan.user_settings].concat();
+    let replaces = request.image.manifest.annotation(DROPIN).is_some();
+    if replaces || !settings.is_empty() {
+        annotations.insert(DROPIN.into(), unit::render(&[], &settings));
+    }
+    annotations.iter().map(pair).collect()
+}
+
+fn mount_point(point: &MountPoint) -> Value {
+    json!({"name": point.name, "path": point.path, "readOnly": point.read_only})
+}
+
+fn port(port: &Port) -> Value {
+    let mut fields = json!({
+        "name": port.name,
+        "port": port.port,
+        "count": port.count,
+        "socketActivated": port.socket_activated,
+    });
+    if let Some(protocol) = &port.protocol {
+        fields["protocol"] = json!(protocol);
+    }
+    fields
+}
+
+fn volume(volume: &Volume) -> Value {
     let mut fields = Map::new();
-    fields.insert("name".into(), json!(plan.name));
-    fields.insert("readOnly".into(), json!(plan.read_only));
-    match &plan.kind {
+    fields.insert("name".into(), json!(volume.name));
+    fields.insert("readOnly".into(), json!(volume.read_only));
+    match &volume.kind {
         VolumeKind::Host { recursive } => {
             fields.insert("kind".into(), json!("host"));
-            fields.insert("source".into(), json!(plan.source));
             fields.insert("recursive".into(), json!(recursive));
         }
         VolumeKind::Empty { mode, uid, gid, .. } => {
@@ -155,114 +223,12 @@ fn volume(plan: &VolumePlan) -> Value {
             fields.insert("gid".into(), json!(gid));
         }
     }
+    if let Some(source) = &volume.source {
+        fields.insert("source".into(), json!(source.display().to_string()));
+    }
     Value::Object(fields)
 }
 
 #[cfg(test)]
-mod tests {
-    use stage1_skim::pod::{EnvVar, MountPlan};
-    use stage1_skim::unit::Setting;
-
-    use super::*;
-    use crate::image::id::ImageId;
-    use crate::pod::manifest::PodManifest;
-    use crate::pod::uses;
-
-    #[test]
-    fn paths_are_the_images_and_nothing_of_skims_own_is_in_it() {
-        let id = ImageId::from_digest(&[1; 64]);
-        let mut plan = uses::plan("6ba7", &id, Path::new("/t"));
-        plan.volumes = vec![
-            VolumePlan {
-                name: "data".into(),
-                kind: VolumeKind::Host { recursive: true },
-                source: "/srv".into(),
-                read_only: false,
-            },
-            VolumePlan {
-                name: "tmp".into(),
-                kind: VolumeKind::Empty {
-                    mode: 0o755,
-                    uid: 1,
-                    gid: 2,
-                    fill: None,
-                },
-                source: "/p/tmp".into(),
-                read_only: true,
-            },
-        ];
-        plan.annotations.insert("n".into(), "v".into());
-        let app = &mut plan.apps[0];
-        app.exec.path = "/r/bin/x".into();
-        app.exec.argv = vec!["x".into(), "-v".into()];
-        app.post_stop = Some(ExecPlan {
-            path: "/r/post".into(),
-            argv: vec!["/r/post".into()],
-        });
-        app.working_directory = "/r".into();
-        app.credentials.uid = 33;
-        app.requires = vec!["a".into(), "b".into()];
-        app.user_settings = vec![Setting::service("Nice", "7")];
-        app.mounts = vec![MountPlan {
-            volume: "data".into(),
-            target: "/data".into(),
-            read_only: true,
-        }];
-        app.labels.insert("l".into(), "w".into());
-        for name in ["note", "No Identifier", DROPIN] {
-            app.annotations.insert(name.into(), "n".into());
-        }
-        let variable = |name: &str, value: &str, default| EnvVar {
-            name: name.into(),
-            value: value.into(),
-            default,
-        };
-        app.environment = vec![
-            variable("PATH", "/r/bin:/r/opt:/bin:/opt:/usr/bin", false),
-            variable("HOME", "/root", true),
-            variable("MODE", "a", false),
-        ];
-        let manifest = manifest(&plan);
-        let again = PodManifest::parse(manifest.to_string().as_bytes()).unwrap();
-        assert_eq!((again.apps.len(), again.volumes.len()), (1, 2));
-        assert_eq!(again.apps[0].mounts[0].target, "/data");
-        let app = &manifest["apps"][0];
-        assert_eq!(app["image"]["id"], id.as_str());
-        let run_time = &app["app"];
-        assert_eq!(run_time["exec"], json!(["/bin/x", "-v"]));
-        assert_eq!(run_time["user"], "33");
-        assert_eq!(run_time["workingDirectory"], "/");
-        assert_eq!(
-            run_time["environment"],
-            json!([{"name": "PATH", "value": "/bin:/opt"}, {"name": "MODE", "value": "a"}])
-        );
-        assert_eq!(
-            run_time["eventHandlers"],
-            json!([{"name": "post-stop", "exec": ["/post"]}])
-        );
-        assert_eq!(run_time["userLabels"], json!({"l": "w"}));
-        assert_eq!(
-            app["annotations"],
-            json!([
-                {"name": "note", "value": "n"},
-                {"name": "skim.dropin", "value": "[Service]\nNice=7\n"},
-                {"name": "skim.requires", "value": "a b"}
-            ])
-        );
-        assert_eq!(
-            app["mounts"],
-            json!([{"volume": "data", "path": "/data", "readOnly": true}])
-        );
-        assert_eq!(
-            manifest["volumes"],
-            json!([
-                {"name": "data", "kind": "host", "source": "/srv", "readOnly": false, "recursive": true},
-                {"name": "tmp", "kind": "empty", "mode": "0755", "uid": 1, "gid": 2, "readOnly": true}
-            ])
-        );
-        assert_eq!(
-            manifest["annotations"],
-            json!([{"name": "n", "value": "v"}])
-        );
-    }
-}
+#[path = "appc_tests.rs"]
+mod tests;

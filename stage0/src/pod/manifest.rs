@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use stage1_skim::pod::Root;
 use stage1_skim::unit;
 
-use super::app::DROPIN;
+use super::app::{DROPIN, NOTIFY, ROOT};
 use super::plan::REQUIRES;
 use super::request::AppRequest;
 use super::volume::{self, Attributes, MountRequest, Volume};
@@ -55,6 +56,10 @@ pub struct RuntimeApp {
     pub mounts: Vec<MountRequest>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// What rkt's users note about it.
+    pub user_annotations: BTreeMap<String, String>,
+    /// What rkt's users label it with.
+    pub user_labels: BTreeMap<String, String>,
 }
 
 /// Which image an app runs from.
@@ -129,11 +134,12 @@ impl PodManifest {
 }
 
 impl RuntimeApp {
-    /// The request for this app, run from `image`. The annotations `skim.requires` and
-    /// `skim.dropin` take the place of the image's.
+    /// The request for this app, run from `image`. The annotations `skim.requires`,
+    /// `skim.dropin` and that of sd_notify(3) take the place of the image's; `skim.root` is
+    /// `--root`.
     ///
     /// # Errors
-    /// Where `skim.dropin` is no unit text.
+    /// Where `skim.dropin` is no unit text, or `skim.root` no such word.
     pub fn into_request(
         self,
         image: Image,
@@ -143,25 +149,40 @@ impl RuntimeApp {
         let requires = self.annotations.get(REQUIRES);
         let requires = requires.map(|names| names.split_whitespace().map(str::to_owned).collect());
         let dropin = self.annotations.get(DROPIN);
-        let replaces_dropin = dropin.is_some();
         let settings = match dropin {
             Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
             None => Vec::new(),
         };
+        let replaces_dropin = dropin.is_some();
+        let notify = self.annotations.get(NOTIFY).map(|value| value == "true");
+        let root = root(self.annotations.get(ROOT))?;
         let mut annotations = self.annotations;
         annotations.extend(user_annotations.clone());
+        annotations.extend(self.user_annotations);
+        let mut labels = user_labels.clone();
+        labels.extend(self.user_labels);
         Ok(AppRequest {
             name: Some(self.name),
             app: self.app,
             mounts: self.mounts,
             read_only_rootfs: self.read_only_rootfs,
             annotations,
-            labels: user_labels.clone(),
+            labels,
             requires,
+            notify,
+            root,
             settings,
             replaces_dropin,
             ..AppRequest::new(image)
         })
+    }
+}
+
+fn root(annotation: Option<&String>) -> Result<Root> {
+    match annotation.map(String::as_str) {
+        None | Some("host") => Ok(Root::Host),
+        Some("image") => Ok(Root::Image),
+        Some(other) => bail!("annotation {ROOT}: {other:?} (must be one of: host, image)"),
     }
 }
 
@@ -222,7 +243,12 @@ fn one_app(fields: &Fields<'_>, volumes: &mut Vec<Volume>) -> Result<RuntimeApp>
     let name = fields.required("name")?;
     check_name(&name).with_context(|| fields.path_of("name"))?;
     let image = image(fields).with_context(|| format!("app {name}"))?;
-    let app = fields.object("app")?.map(|app| App::parse(&app));
+    let section = fields.object("app")?;
+    let notes = |key| match &section {
+        Some(section) => section.map_of_strings(key),
+        None => Ok(BTreeMap::new()),
+    };
+    let app = section.as_ref().map(App::parse);
     let app = app.transpose().with_context(|| format!("app {name}"))?;
     let mounts: Result<Vec<_>> = fields
         .objects("mounts")?
@@ -235,6 +261,8 @@ fn one_app(fields: &Fields<'_>, volumes: &mut Vec<Volume>) -> Result<RuntimeApp>
         read_only_rootfs: fields.flag("readOnlyRootFS")?,
         mounts: mounts.with_context(|| format!("app {name}"))?,
         annotations: map(manifest::pairs(fields, "annotations")?),
+        user_annotations: notes("userAnnotations")?,
+        user_labels: notes("userLabels")?,
         name,
     })
 }

@@ -3,7 +3,7 @@
 //! - [`manifest`]: pods as data; [`request`]: what was asked for; [`plan`] and [`app`]: what stage1 will do
 //! - [`graph`], [`environment`], [`isolators`], [`volume`]: pure parts of the plan
 //! - [`tree`], [`user`], [`programs`]: look-ups in an image
-//! - [`appc`]: a plan as a pod manifest; [`export`]: what an app has left, as an image
+//! - [`appc`]: a pod as a pod manifest; [`export`]: what an app has left, as an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
 //! - [`working_directory`], [`root`]: what is made in an app's rootfs
 //! - [`stage1`]: whether the stage1 can start the apps

@@ -10,6 +10,7 @@ use stage1_skim::pod::{CONTRACT_VERSION, PodPlan};
 use stage1_skim::units;
 
 use super::app;
+use super::appc;
 use super::graph::{self, Node};
 use super::isolators;
 use super::request::{AppRequest, PodRequest};
@@ -46,10 +47,12 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
                 .with_context(|| format!("app {name}"))
         })
         .collect();
+    let apps = apps?;
     let plan = PodPlan {
         version: CONTRACT_VERSION,
         uuid: uuid.to_string(),
-        apps: apps?,
+        manifest: appc::manifest(request, &apps)?,
+        apps,
         volumes: volumes.into_plans(),
         slice_settings: isolators::of_pod(&request.isolators).context("the pod's isolators")?,
         annotations: request.annotations.clone(),

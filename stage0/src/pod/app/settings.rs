@@ -10,14 +10,20 @@ use crate::image::manifest::App;
 /// The signal that systemd ends a service with (systemd.kill(5)).
 const KILL_SIGNAL: &str = "KillSignal";
 
+/// How systemd tells that a service is up (systemd.service(5)).
+const TYPE: &str = "Type";
+
 /// What the user asks of systemd: flags that stand for one setting, then `--property`.
 pub fn of_user(request: &AppRequest) -> Vec<Setting> {
-    let kind = request.notify.map(|notify| match notify {
+    // Of two the last would hold.
+    let own = request.settings.iter().any(|setting| setting.key == TYPE);
+    let notify = request.notify.filter(|_| !own);
+    let kind = notify.map(|notify| match notify {
         true => "notify".to_string(),
         false => "exec".to_string(),
     });
     let flags = [
-        ("Type", kind),
+        (TYPE, kind),
         ("Restart", request.restart.clone()),
         (KILL_SIGNAL, request.stop_signal.clone()),
     ];
