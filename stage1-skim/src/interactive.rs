@@ -94,6 +94,29 @@ pub fn slice_settings(app: &AppPlan) -> Vec<Setting> {
         .collect()
 }
 
+/// Directives on how a service starts, is restarted and ends, which mean nothing to an app whose
+/// user sits at the terminal. Those that begin with these words are meant, too.
+const OF_START_AND_END: [&str; 8] = [
+    "Delegate",
+    "KillMode",
+    "KillSignal",
+    "NotifyAccess",
+    "Restart",
+    "StartLimit",
+    "Timeout",
+    "Type",
+];
+
+/// How many of the image's settings an interactive app misses. Pure.
+fn left_out(app: &AppPlan) -> usize {
+    let settings = app.image_settings.iter();
+    let missed = settings.filter(|setting| {
+        let mut others = OF_START_AND_END.iter();
+        !others.any(|other| setting.key.starts_with(other))
+    });
+    missed.count()
+}
+
 /// Runs the pod to its end, and returns its exit code.
 ///
 /// # Errors
@@ -107,8 +130,13 @@ pub fn run(pod: &PodDir) -> Result<u8> {
     let [app] = pod.plan.apps.as_slice() else {
         bail!("an interactive pod has one app");
     };
-    if !app.image_settings.is_empty() {
-        log::debug!("the image's settings are left out, as there is no service");
+    let left_out = left_out(app);
+    if left_out > 0 {
+        log::warn!(
+            "app {}: left out {left_out} of the settings in the image's skim.dropin: they take a \
+             service, and with --interactive there is none",
+            app.name
+        );
     }
     let (sender, events) = async_channel::unbounded();
     let signals = sender.clone();

@@ -435,6 +435,22 @@ fn handlers_are_confined_as_the_app_is() {
 }
 
 #[test]
+fn what_the_image_asks_of_a_service_is_not_left_out_silently() {
+    let host = Host::new();
+    let dropin = "[Service]\nType=notify\nLimitNOFILE=77\nNice=3\n";
+    let image = Image::busybox(&host, NAME)
+        .annotation("skim.dropin", dropin)
+        .exec(&["/bin/sh", "-c", "echo here"])
+        .build();
+    let outcome = interactive(image.to_str().expect("the path is text")).success();
+    assert_eq!(outcome.stdout, "here\n");
+    let says = "app tools: left out 2 of the settings in the image's skim.dropin";
+    assert!(outcome.stderr.contains(says), "{outcome:#?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:#?}");
+    assert_gone();
+}
+
+#[test]
 fn what_cannot_be_executed_is_explained() {
     let host = Host::new();
     let image = Image::empty(&host, NAME)

@@ -73,6 +73,25 @@ fn what_takes_a_service_is_refused() {
 }
 
 #[test]
+fn what_an_app_misses_of_its_image_s_settings_is_counted() {
+    let with = |keys: &[&str]| AppPlan {
+        image_settings: keys.iter().map(|key| Setting::service(key, "1")).collect(),
+        ..app()
+    };
+    for (keys, count) in [
+        (&[][..], 0),
+        (&["Type", "Delegate", "KillMode", "KillSignal"], 0),
+        (
+            &["Restart", "RestartSec", "StartLimitBurst", "TimeoutStopSec"],
+            0,
+        ),
+        (&["LimitNOFILE", "Type", "Environment"], 2),
+    ] {
+        assert_eq!(left_out(&with(keys)), count, "{keys:?}");
+    }
+}
+
+#[test]
 fn limits_of_the_app_are_the_slice_s() {
     let limited = AppPlan {
         isolation_settings: vec![
