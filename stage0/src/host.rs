@@ -48,16 +48,22 @@ impl Host {
         })
     }
 
-    /// The caller's variables that a service can have (see [`escape::environment`]): shells
-    /// keep functions in others.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            escape::environment(&name, &value)
-                .is_ok()
-                .then_some((name, value))
-        });
-        variables.collect()
+    /// The caller's variables that a service can have (see [`escape::environment`]), and the
+    /// names of the others: shells keep functions in such.
+    pub fn environment(&self) -> (Vec<(String, String)>, Vec<String>) {
+        let (mut variables, mut others) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) if escape::environment(&name, &value).is_ok() => {
+                    variables.push((name, value));
+                }
+                (name, _) => others.push(match name {
+                    Ok(name) => name,
+                    Err(name) => name.to_string_lossy().into_owned(),
+                }),
+            }
+        }
+        (variables, others)
     }
 
     /// Where the user's credentials for registries are.

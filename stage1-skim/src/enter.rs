@@ -9,9 +9,7 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
@@ -20,6 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::bus::BlockingBus;
 use crate::caller;
+use crate::execute::execute;
 use crate::pod::{AppPlan, Root};
 use crate::pod_dir::PodDir;
 
@@ -60,15 +59,13 @@ pub fn exec(
         .find(|(name, _)| name == "PATH")
         .map(|(_, value)| value.as_os_str());
     let program = find_program(rootfs, &name, search_path)?;
-    let mut child = Command::new(&program);
-    if !Path::new(&name).is_absolute() {
-        child.arg0(&name);
-    }
-    child
-        .args(command.iter().skip(1))
-        .env_clear()
-        .envs(environment);
-    Err(child.exec()).with_context(|| format!("cannot execute {}", program.display()))
+    let name = match Path::new(&name).is_absolute() {
+        true => program.clone().into_os_string(),
+        false => name,
+    };
+    let rest = command.iter().skip(1).cloned();
+    let argv: Vec<_> = [name].into_iter().chain(rest).collect();
+    execute(&program, &argv, &environment)
 }
 
 /// Takes on the mount namespace and the root of a service's main process (setns(2)), for the

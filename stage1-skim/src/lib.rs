@@ -30,6 +30,7 @@ pub mod diagnosis;
 pub mod directives;
 pub mod enter;
 pub mod escape;
+mod execute;
 pub mod gc;
 pub mod holder;
 pub mod interactive;

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 /// Unmounts everything at and beneath `directory`, the last mount first.
 ///
 /// No symbolic link is followed on the way to a mount: what is in a volume belongs to others,
 /// who could make one meanwhile that leads to a mount of the host.
+///
+/// Nothing is unmounted anywhere else. What somebody has bound in there with all that is
+/// mounted beneath it (`mount --rbind`) is a peer of the host's own mounts, from where what is
+/// unmounted goes away, too (mount_namespaces(7), "Shared subtrees"). So before each step what
+/// is left becomes private. Copies in the namespaces of services go when the directories do
+/// that they are mounted at.
 ///
 /// # Errors
 /// Where a mount is in use: the message names the processes that use it.
@@ -25,21 +31,60 @@ pub fn unmount_beneath(directory: &Path) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let above = rustix::fs::open(parent, flags, Mode::empty())
         .with_context(|| format!("cannot open {}", parent.display()))?;
-    let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
-    for target in beneath(&table, &directory).iter().rev() {
-        match unmount_in(&above, parent, target) {
-            Ok(()) => (),
-            Err(Errno::BUSY) => {
+    loop {
+        let table = std::fs::read("/proc/self/mountinfo").context("cannot read the mount table")?;
+        let targets = beneath(&table, &directory);
+        let mut failure = None;
+        let mut is_less = targets.is_empty();
+        for target in targets.iter().rev() {
+            match unmount_alone(&above, parent, target, &targets) {
+                Ok(()) => is_less = true,
+                // It may be hidden by another one, or hold one that is.
+                Err(error) => failure = failure.or(Some((target, error))),
+            }
+        }
+        match failure {
+            None => return Ok(()),
+            Some(_) if is_less => (),
+            Some((target, Errno::BUSY)) => {
                 let users = users_of(target)?;
                 bail!("{target:?} is in use by {users}: stop them and try again");
             }
-            Err(error) => {
+            Some((target, error)) => {
                 return Err(error).with_context(|| format!("cannot unmount {target:?}"));
             }
         }
     }
-    Ok(())
 }
+
+/// Unmounts `target`, one of `targets` beneath the directory `above`, and nothing elsewhere.
+fn unmount_alone(
+    above: &OwnedFd,
+    above_path: &Path,
+    target: &Path,
+    targets: &[PathBuf],
+) -> rustix::io::Result<()> {
+    let around = targets.iter().filter(|other| target.starts_with(other));
+    if let Some(outermost) = around.min_by_key(|other| other.components().count()) {
+        make_private(above, above_path, outermost)?;
+    }
+    unmount_in(above, above_path, target)
+}
+
+/// Makes the mount at `target`, and all beneath it, peers of none.
+fn make_private(above: &OwnedFd, above_path: &Path, target: &Path) -> rustix::io::Result<()> {
+    let inside = target.strip_prefix(above_path).map_err(|_| Errno::INVAL)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mount = openat2(above, inside, flags, Mode::empty(), WITHIN)?;
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change(path, flags)
+}
+
+/// How paths beneath a directory are resolved: nothing leads out.
+const WITHIN: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS);
 
 /// Unmounts `target`, which lies beneath the directory `above`.
 fn unmount_in(above: &OwnedFd, above_path: &Path, target: &Path) -> rustix::io::Result<()> {
@@ -52,9 +97,8 @@ fn unmount_in(above: &OwnedFd, above_path: &Path, target: &Path) -> rustix::io::
         false => parent,
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // An open descriptor of the mount itself would keep it in use; umount(2) takes none anyway.
-    let parent = openat2(above, parent, flags, Mode::empty(), resolve)?;
+    let parent = openat2(above, parent, flags, Mode::empty(), WITHIN)?;
     let path = Path::new("/proc/self/fd")
         .join(parent.as_raw_fd().to_string())
         .join(name);

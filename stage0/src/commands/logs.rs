@@ -50,6 +50,7 @@ pub struct LogsArguments {
 /// # Errors
 /// Where there is no such pod or app, or no journalctl.
 pub fn run(host: &Host, arguments: &LogsArguments) -> Result<u8> {
+    host.need_root()?;
     let mut command = Command::new("journalctl");
     for unit in units(host, arguments)? {
         command.arg(format!("--unit={unit}"));

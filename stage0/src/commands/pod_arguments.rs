@@ -159,7 +159,14 @@ impl PodArguments {
         fetcher: &Fetcher<'_>,
         apps: Vec<AppArguments>,
     ) -> Result<PodRequest> {
-        let caller = host.environment();
+        let (caller, left_out) = host.environment();
+        let inherits = self.common.inherit_env || apps.iter().any(|app| app.flags.inherit_env);
+        if inherits && !left_out.is_empty() {
+            log::warn!(
+                "--inherit-env leaves out {}: no service can have them",
+                left_out.join(", ").escape_debug()
+            );
+        }
         let volumes = apps.iter().flat_map(|app| &app.flags.volume);
         let volumes = self.common.volume.iter().chain(volumes).cloned().collect();
         let apps: Result<Vec<_>> = apps

@@ -1,18 +1,19 @@
 //! What the holder's child does before it is the app.
 
 use std::convert::Infallible;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::ffi::OsString;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 use crate::credentials;
-use crate::pod::{AppPlan, Capabilities, Credentials, ExecPlan};
+use crate::execute::execute;
+use crate::pod::{AppPlan, Capabilities, Credentials};
 
 const OOM_SCORE_ADJUST: &str = "OOMScoreAdjust";
 const NO_NEW_PRIVILEGES: &str = "NoNewPrivileges";
@@ -37,6 +38,7 @@ pub enum Program {
 /// # Errors
 /// Where the kernel refuses something on the way, or the app has no such handler.
 pub fn become_app(app: &AppPlan, program: Program) -> Result<Infallible> {
+    let holder = getppid();
     let root = Credentials::default();
     let (exec, who) = match program {
         Program::App => (Some(&app.exec), &app.credentials),
@@ -64,19 +66,15 @@ pub fn become_app(app: &AppPlan, program: Program) -> Result<Infallible> {
     if setting(NO_NEW_PRIVILEGES).is_some_and(|setting| setting.value == "yes") {
         set_no_new_privs(true).context("cannot set no_new_privs")?;
     }
-    Err(command(exec).exec()).with_context(|| format!("cannot execute {}", exec.path.display()))
-}
-
-/// The command, of which `argv[0]` need not be the path. `SIGPIPE` ends it, as it ends what a
-/// shell runs.
-fn command(plan: &ExecPlan) -> Command {
-    let mut command = Command::new(&plan.path);
-    let mut argv = plan.argv.iter();
-    if let Some(name) = argv.next() {
-        command.arg0(name);
-    }
-    command.args(argv);
-    command
+    // Whatever ends the holder, ends its app. Only now, as a change of the user takes it back.
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the holder")?;
+    ensure!(
+        getppid() == holder,
+        "the holder is gone: the pod was ended while it started"
+    );
+    let argv: Vec<_> = exec.argv.iter().map(OsString::from).collect();
+    let environment: Vec<_> = std::env::vars_os().collect();
+    execute(&exec.path, &argv, &environment)
 }
 
 /// As systemd does for `CapabilityBoundingSet=` and `AmbientCapabilities=`: what is dropped is

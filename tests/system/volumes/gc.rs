@@ -232,3 +232,74 @@ fn the_whole_host_may_be_a_volume_that_is_not_recursive() {
     Trace::assert_none();
     assert_eq!(mounts::others(), before);
 }
+
+/// What somebody binds into a rootfs or a volume with all that is mounted beneath it has the
+/// host's own mounts for peers: they stay.
+#[test]
+fn what_was_bound_into_a_pod_recursively_stays_on_the_host() {
+    let host = Host::new();
+    let source = Source::new(&host);
+    let image = sleeper(&host, "bound").build();
+    let directory = host.directory("volume");
+    let flags = || [host_volume("v", &directory), mount("v", "/v")];
+    type Way = fn(&Pod);
+    let ways: [(&str, Way); 3] = [
+        ("rm", |pod| {
+            pod.stop();
+            skim(["rm", &pod.uuid]).success();
+        }),
+        ("gc", |pod| {
+            pod.stop();
+            gc();
+        }),
+        ("mark-only", |pod| {
+            pod.stop();
+            skim(["gc", "--mark-only"]).success();
+            gc();
+        }),
+    ];
+    for (way, end) in ways {
+        let pod = start(&image, flags());
+        for place in ["new", "v/new"] {
+            let target = pod.rootfs("bound").join(place);
+            std::fs::create_dir_all(&target).expect("cannot make a directory");
+            let args = [
+                "--rbind".as_ref(),
+                source.outer.path().as_os_str(),
+                target.as_os_str(),
+            ];
+            run("mount", args).success();
+        }
+        end(&pod);
+        source.assert_untouched(way);
+        Trace::assert_none();
+    }
+}
+
+/// A mount that another one hides is found once that is gone.
+#[test]
+fn mounts_that_hide_one_another_are_all_taken_away() {
+    let host = Host::new();
+    let outer = Mounted::new(&host, "outer");
+    let inner = Mounted::at(&outer.path().join("a"));
+    let image = sleeper(&host, "hidden").build();
+    let pod = start(&image, [host_volume("v", outer.path()), mount("v", "/v")]);
+    let over = pod.rootfs("hidden").join("v/a");
+    run(
+        "mount",
+        [
+            "-t".as_ref(),
+            "tmpfs".as_ref(),
+            "over".as_ref(),
+            over.as_os_str(),
+        ],
+    )
+    .success();
+    // It shows in the volume, beneath what hides it there.
+    let late = Mounted::at(&inner.path().join("late"));
+    pod.stop();
+    gc();
+    Trace::assert_none();
+    drop(late);
+    drop(inner);
+}
