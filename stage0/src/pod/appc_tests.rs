@@ -108,7 +108,12 @@ fn request(tree: &Path) -> PodRequest {
 }
 
 fn plan_of(directory: &str, request: &PodRequest) -> PodPlan {
-    plan::plan(UUID, Path::new(directory), Path::new("/stage1"), request).unwrap()
+    let stage1 = tempfile::NamedTempFile::new().unwrap();
+    // The header of a 64-bit program without segments, which is a static one.
+    let mut header = [0; 64];
+    header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    std::fs::write(stage1.path(), header).unwrap();
+    plan::plan(UUID, Path::new(directory), stage1.path(), request).unwrap()
 }
 
 /// What `--pod-manifest` asks for.
