@@ -74,6 +74,38 @@ pub fn confine(capabilities: Option<&Capabilities>, who: &Credentials) -> Confin
     confinement
 }
 
+/// A capability of those that it takes to become another user, and to drop `surplus`, that
+/// `settings`, the unit's in their order, do not leave stage1-skim: `CapabilityBoundingSet=` of an
+/// image or a user holds from its start on. Pure.
+pub fn missing(settings: &[&Setting], surplus: &[String]) -> Option<&'static str> {
+    let mut needed = OF_EXEC
+        .into_iter()
+        .filter(|name| *name != "CAP_SETPCAP" || !surplus.is_empty());
+    needed.find(|name| {
+        let settings = settings.iter();
+        let bounding = settings.filter(|setting| setting.key == "CapabilityBoundingSet");
+        // Whether the set is whole, and whether the capability is in it: lists are added to what
+        // is there already, and denied ones taken away (systemd.exec(5)).
+        let (_, has) = bounding.fold((true, true), |(whole, has), setting| {
+            let value = setting.value.trim();
+            let (denies, list) = match value.strip_prefix('~') {
+                Some(list) => (true, list),
+                None => (false, value),
+            };
+            let mut words = list
+                .split_whitespace()
+                .map(|word| word.trim_matches(['"', '\'']));
+            let listed = words.any(|word| word.eq_ignore_ascii_case(name));
+            match (list.trim().is_empty(), denies) {
+                (true, denies) => (denies, denies),
+                (false, true) => (false, has && !listed),
+                (false, false) => (false, listed || has && !whole),
+            }
+        });
+        !has
+    })
+}
+
 fn owned<'a>(names: impl Iterator<Item = &'a &'a str>) -> Vec<String> {
     names.map(ToString::to_string).collect()
 }
@@ -140,6 +172,36 @@ mod tests {
             confine(None, &Credentials::default()),
             Confinement::default()
         );
+    }
+
+    #[test]
+    fn what_a_unit_does_not_leave_is_found() {
+        let all = "CAP_SETUID CAP_SETGID";
+        for (values, drops, expected) in [
+            (&[][..], true, None),
+            (&["~"], true, None),
+            (&["~CAP_CHOWN"], true, None),
+            (&[all], false, None),
+            (&[all], true, Some("CAP_SETPCAP")),
+            (&["CAP_CHOWN", all], false, None),
+            (&["cap_setuid \"CAP_SETGID\""], false, None),
+            (&["CAP_CHOWN"], false, Some("CAP_SETGID")),
+            (&["CAP_CHOWN", "~"], false, None),
+            (&[""], false, Some("CAP_SETGID")),
+            (&["~CAP_CHOWN CAP_SETUID"], false, Some("CAP_SETUID")),
+            (&[all, "~CAP_SETUID"], false, Some("CAP_SETUID")),
+        ] {
+            let settings: Vec<_> = values
+                .iter()
+                .map(|value| Setting::service("CapabilityBoundingSet", *value))
+                .collect();
+            let settings: Vec<_> = settings.iter().collect();
+            let surplus = match drops {
+                true => vec!["CAP_CHOWN".to_string()],
+                false => vec![],
+            };
+            assert_eq!(missing(&settings, &surplus), expected, "{values:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::capabilities::{self, Confinement};
 use crate::credentials::{self, Transition};
@@ -56,6 +56,9 @@ pub fn of(app: &AppPlan, volumes: &[VolumePlan], stage1: &Path) -> Result<Sandbo
         false => Addition::default(),
     };
     settings.extend(addition.settings);
+    if wrapped {
+        check_further(app, &settings, &surplus)?;
+    }
     Ok(Sandbox {
         settings,
         root,
@@ -85,6 +88,28 @@ impl Sandbox {
         }
         credentials::wrap(&transition, stage1, command)
     }
+}
+
+/// Refuses what an image's drop-in or a user takes away from stage1-skim before it is the app.
+fn check_further(app: &AppPlan, settings: &[Setting], surplus: &[String]) -> Result<()> {
+    let further = app.image_settings.iter().chain(&app.user_settings);
+    let all: Vec<_> = settings.iter().chain(further).collect();
+    if let Some(call) = seccomp::missing(&all) {
+        bail!(
+            "SystemCallFilter= of --property or of the image's skim.dropin blocks {call}(2), which \
+             stage1-skim calls before it is the app: use --seccomp, which blocks it for the app \
+             alone (--property=SystemCallFilter= takes back the image's)"
+        );
+    }
+    let changes_user = app.credentials != Credentials::default();
+    if changes_user && let Some(name) = capabilities::missing(&all, surplus) {
+        bail!(
+            "CapabilityBoundingSet= of --property or of the image's skim.dropin lacks {name}, which \
+             it takes to become the app's user: use --caps-retain or --caps-remove, which hold for \
+             the app alone (--property=CapabilityBoundingSet=~ takes back the image's)"
+        );
+    }
+    Ok(())
 }
 
 /// Whether stage1-skim starts the app.
@@ -216,6 +241,30 @@ mod tests {
         AppPlan {
             image_settings: vec![setting],
             ..app
+        }
+    }
+
+    #[test]
+    fn what_would_keep_stage1_from_starting_the_app_is_refused() {
+        let ambient = Setting::service("AmbientCapabilities", "CAP_NET_BIND_SERVICE");
+        let bounding = Setting::service("CapabilityBoundingSet", "CAP_NET_BIND_SERVICE");
+        let filter = Setting::service("SystemCallFilter", "~@setuid");
+        let inside = || app(0, Root::Image);
+        for (app, setting, says) in [
+            (app(1, Root::Host), &ambient, None),
+            (app(1, Root::Host), &bounding, Some("--caps-retain")),
+            (app(1, Root::Host), &filter, Some("--seccomp")),
+            (app(0, Root::Host), &bounding, None),
+            (app(0, Root::Host), &filter, None),
+            (inside(), &bounding, None),
+            (inside(), &filter, Some("--seccomp")),
+        ] {
+            let outcome = of(&with_settings(app, setting.clone()), &[], Path::new("/s"));
+            match (outcome, says) {
+                (Ok(_), None) => (),
+                (Err(error), Some(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (outcome, _) => panic!("{setting:?}: {outcome:?}"),
+            }
         }
     }
 

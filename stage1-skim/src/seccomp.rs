@@ -92,18 +92,50 @@ pub fn add_to(settings: &[Setting]) -> Addition {
     }
 }
 
+/// A system call that stage1-skim makes and that `settings`, the unit's in their order, do not
+/// leave it: `SystemCallFilter=` of an image or a user holds from systemd's start of stage1-skim
+/// on. Pure.
+pub fn missing(settings: &[&Setting]) -> Option<&'static str> {
+    let filters = || {
+        let settings = settings.iter();
+        settings.filter(|setting| setting.key == "SystemCallFilter")
+    };
+    let calls = CALLS.iter().find(|(name, _, groups)| {
+        // An empty value resets the list; the first one after it tells whether the list allows.
+        let allowed = filters().fold(None, |allowed, setting| {
+            let value = setting.value.trim();
+            match (value.is_empty(), lists(value, name, groups)) {
+                (true, _) => None,
+                (false, (denies, true)) => Some(!denies),
+                (false, (denies, false)) => allowed.or(Some(denies)),
+            }
+        });
+        allowed == Some(false)
+    });
+    calls.map(|(name, ..)| *name)
+}
+
 /// Whether the value of a `SystemCallFilter=` allows the call `name`, which is in `groups`.
 fn allows(filter: &str, name: &str, groups: &[&str]) -> bool {
+    let (denies, listed) = lists(filter, name, groups);
+    listed != denies
+}
+
+/// Whether the value of a `SystemCallFilter=` denies what it lists, and whether it lists the call
+/// `name`, which is in `groups`.
+fn lists(filter: &str, name: &str, groups: &[&str]) -> (bool, bool) {
     let (denies, list) = match filter.strip_prefix('~') {
         Some(list) => (true, list),
         None => (false, filter),
     };
     let listed = list.split_whitespace().any(|word| {
+        // `CALL:ERROR`.
+        let word = word.split_once(':').map_or(word, |(word, _)| word);
         let all = HOLD_ALL.contains(&word) && (name != INSTALL.0 || word == "@known");
         let group = word.strip_prefix('@');
         word == name || all || group.is_some_and(|group| groups.contains(&group))
     });
-    listed != denies
+    (denies, listed)
 }
 
 /// The number of the error `name` (errno(3)).
@@ -199,6 +231,33 @@ mod tests {
         let all = added("@default");
         assert_eq!(all.split(' ').count(), CALLS.len() + 1);
         assert_eq!(add_to(&[]), Addition::default());
+    }
+
+    #[test]
+    fn what_a_unit_does_not_leave_is_found() {
+        for (filters, expected) in [
+            (&[][..], None),
+            (&[""], None),
+            (&["@system-service"], None),
+            (&["~@clock @reboot"], None),
+            (&["@system-service", "~@clock"], None),
+            (&["@basic-io", "@system-service"], None),
+            (&["~setresuid", ""], None),
+            (&["~setresuid", "setresuid"], None),
+            (&["~setresuid"], Some("setresuid")),
+            (&["~setresuid:EPERM"], Some("setresuid")),
+            (&["@system-service", "~@privileged"], Some("capset")),
+            (&["@basic-io"], Some("capset")),
+            (&["", "@basic-io"], Some("capset")),
+            (&["@basic-io capset", "~capset"], Some("capset")),
+        ] {
+            let settings: Vec<_> = filters
+                .iter()
+                .map(|value| Setting::service("SystemCallFilter", *value))
+                .collect();
+            let settings: Vec<_> = settings.iter().collect();
+            assert_eq!(missing(&settings), expected, "{filters:?}");
+        }
     }
 
     #[test]

@@ -424,6 +424,30 @@ fn flags_that_make_no_sense_are_refused_in_one_line() {
     }
 }
 
+#[test]
+fn settings_that_would_keep_skim_from_starting_the_app_are_refused() {
+    let host = Host::new();
+    let image = status_image(&host, "kept").user("4242", "4343").build();
+    let run = |flags: &[&str]| {
+        let flags = flags.iter().map(AsRef::as_ref);
+        skim(["run".as_ref(), image.as_os_str()].into_iter().chain(flags))
+    };
+    for (flag, says) in [
+        ("CapabilityBoundingSet=CAP_CHOWN", "--caps-retain"),
+        ("SystemCallFilter=~@setuid", "--seccomp"),
+    ] {
+        refused(&run(&[&format!("--property={flag}")]), &["app kept", says]);
+    }
+    // What leaves skim what it needs holds.
+    let flags = [
+        "--property=CapabilityBoundingSet=CAP_SETUID CAP_SETGID",
+        "--property=SystemCallFilter=@system-service",
+    ];
+    let status = run(&flags).success().stdout;
+    assert_eq!(capabilities(&status)[0], SETUID | 1 << 6);
+    assert_eq!(field(&status, "Seccomp"), "2");
+}
+
 /// One line with all these words, the code of skim's own errors, and nothing left.
 #[track_caller]
 fn refused(outcome: &Outcome, says: &[&str]) {
