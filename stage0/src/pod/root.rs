@@ -63,16 +63,27 @@ fn is_kept(plan: &PodPlan, mount: &MountPlan) -> bool {
     mount.read_only || !is_empty
 }
 
+/// What systemd makes of a root's usual directories before it starts anything in there
+/// (base-filesystem.c); those that it mounts on are not repeated.
+const USUAL: [&str; 4] = ["/etc", "/root", "/usr", "/var"];
+
 /// Where something may have been made in the app's rootfs for no more than to be mounted on, what
-/// is above it included: paths without their first `/`, links of the image's followed.
+/// is above it included, or as systemd makes it: paths without their first `/`, links of the image's followed.
 ///
 /// # Errors
 /// Where the image's tree cannot be read.
 pub fn made(app: &AppPlan, tree: &Tree, stage1: &Path) -> Result<BTreeSet<PathBuf>> {
     let (directories, file) = sandbox::mount_points(app, stage1);
     let targets = app.mounts.iter().map(|mount| mount.target.clone());
+    let usual = USUAL.iter().filter(|_| app.root == Root::Image);
+    let usual = usual.map(PathBuf::from);
     let mut made = BTreeSet::new();
-    for path in directories.into_iter().chain(file).chain(targets) {
+    for path in directories
+        .into_iter()
+        .chain(file)
+        .chain(targets)
+        .chain(usual)
+    {
         let path = tree.resolve_links(&path, &[])?;
         let path = path.strip_prefix("/")?;
         let parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
