@@ -118,7 +118,7 @@ fn check_unit(text: &str) {
         assert!(!line.ends_with('\\'), "{line:?}");
         match line {
             "" => continue,
-            "[Unit]" | "[Service]" => in_section = true,
+            "[Unit]" | "[Service]" | "[Slice]" | "[Socket]" => in_section = true,
             _ if line.starts_with("# from ") => (),
             _ => {
                 let (key, _) = line.split_once('=').expect("an assignment");
