@@ -454,7 +454,7 @@ fn rkt_mount_overlay() {
             "--exec=sh",
             "--",
             "-c",
-            "echo hi >$SKIM_ROOTFS/new && cat $SKIM_ROOTFS/new",
+            "echo hi >\"$SKIM_ROOTFS/new\" && cat \"$SKIM_ROOTFS/new\"",
         ];
         assert_eq!(skim(words).success().stdout, "hi\n", "{name}");
         skim([&dir, "gc"]).success();

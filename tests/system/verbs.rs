@@ -484,4 +484,5 @@ fn notes_of_the_user_are_listed_and_in_the_manifest() {
     assert_eq!(app["user_labels"]["tier"], "1", "{listed}");
     let manifest = skim(["cat-manifest", &uuid]).success().stdout;
     assert!(manifest.contains("example.com/owner"), "{manifest}");
+    skim(["rm", &uuid]).success();
 }
