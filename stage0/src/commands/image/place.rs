@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 use stage1_skim::remove::remove_tree;
 
@@ -21,7 +21,8 @@ pub struct Target<'a> {
     pub forbidden: &'a Path,
 }
 
-/// Makes a file: `write` is given one beside it.
+/// Makes a file: `write` is given one without a name. Whoever is killed meanwhile leaves nothing,
+/// where the file system has such files (open(2), `O_TMPFILE`); elsewhere one beside it.
 ///
 /// # Errors
 /// Where it exists and is not to be replaced, or `write` fails; then nothing was made.
@@ -34,19 +35,36 @@ pub fn file(path: &Path, overwrite: bool, write: impl FnOnce(&File) -> Result<()
         Ok(_) | Err(_) => (),
     }
     let aside = place.aside();
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create_new(true).mode(0o644);
-    let made = options
-        .open(&aside)
-        .with_context(|| format!("cannot create {}", aside.display()))?;
+    let (made, is_named) = match place.unnamed()? {
+        Some(file) => (file, false),
+        None => (create(&aside)?, true),
+    };
     let written = write(&made).and_then(|()| {
         made.sync_all().context("cannot bring it to the disk")?;
+        if !is_named {
+            name(&made, &aside)?;
+        }
         place.publish(&aside, overwrite)
     });
-    if written.is_err() {
+    if written.is_err() && fs::symlink_metadata(&aside).is_ok() {
         fs::remove_file(&aside).with_context(|| format!("cannot remove {}", aside.display()))?;
     }
     written
+}
+
+fn create(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o644);
+    options
+        .open(path)
+        .with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Gives a file that has no name this one.
+fn name(file: &File, path: &Path) -> Result<()> {
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW)
+        .with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Makes a directory: `fill` is given one beside it. Where only a `part` of that is wanted, a
@@ -134,6 +152,18 @@ impl Place {
             parent,
             name: name.to_owned(),
         })
+    }
+
+    /// A new file without a name, `None` where the file system has none such.
+    fn unnamed(&self) -> Result<Option<File>> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.parent, flags, Mode::from_raw_mode(0o644)) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot write to {}", self.parent.display()))
+            }
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -224,7 +254,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "3");
         assert!(message(file(root.path(), true, write(""))).contains("is a directory"));
         assert!(message(file(&root.path().join("b/c"), true, write(""))).contains("b"));
-        assert_eq!(names(root.path()), ["a"]);
+        let other = root.path().join("b");
+        file(&other, false, |_| {
+            assert_eq!(
+                names(root.path()),
+                ["a"],
+                "it has a name before it is whole"
+            );
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(names(root.path()), ["a", "b"]);
     }
 
     #[test]
