@@ -353,6 +353,25 @@ fn a_signal_to_the_holder_stops_the_pod() {
 }
 
 #[test]
+fn a_holder_that_is_killed_takes_the_app_with_it() {
+    let host = Host::new();
+    let (child, pod) = start(&shell(&host, NAME, "exec sleep 1000000"));
+    let status = skim(["status", &pod.uuid]).success().stdout;
+    let holder = status.lines().find_map(|line| line.strip_prefix("pid="));
+    run(
+        "kill",
+        ["-KILL", holder.expect("a running pod has a holder")],
+    )
+    .success();
+    end(child);
+    journal::until("the app has ended", || {
+        run("pgrep", ["--full", SLEEPER]).code == Some(1)
+    });
+    pod.wait_until_gone();
+    assert_gone();
+}
+
+#[test]
 fn what_the_app_leaves_behind_is_ended() {
     let host = Host::new();
     let image = shell(&host, NAME, "sleep 1000000 & echo left; exit 0");
@@ -461,6 +480,15 @@ fn what_cannot_be_executed_is_explained() {
     assert_eq!(outcome.code, Some(203), "{outcome:#?}");
     let says = "its interpreter /no/such/interpreter is missing in the image (203/EXEC)";
     assert!(outcome.stderr.contains(says), "{outcome:#?}");
+    assert_gone();
+    // A shell would take it for a script.
+    let image = Image::busybox(&host, "text")
+        .file("bin/text", "echo run\n", 0o755)
+        .exec(&["/bin/text"])
+        .build();
+    let outcome = interactive(image.to_str().expect("the path is text"));
+    assert_eq!(outcome.code, Some(203), "{outcome:#?}");
+    assert_eq!(outcome.stdout, "", "{outcome:#?}");
     assert_gone();
 }
 

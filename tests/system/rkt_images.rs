@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::command::{run, skim};
+use crate::support::command::skim;
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::pod::gc;
 use crate::support::store::{Store, assert_one_line};
-use crate::support::trace::{STATE, Trace};
+use crate::support::trace::STATE;
 
 /// The names of the trees in the store.
 fn trees() -> Vec<String> {
@@ -40,24 +40,6 @@ fn fetch(image: &Path) -> String {
 #[track_caller]
 fn prepare(image: &Path) -> String {
     skim(["prepare".as_ref(), "--quiet".as_ref(), image.as_os_str()]).line()
-}
-
-/// gc of a pod whose rootfs somebody has unmounted already.
-#[test]
-fn rkt_gc_after_unmount() {
-    let host = Host::new();
-    let image = Image::busybox(&host, "unmounted").build();
-    let uuid_file = host.scratch().join("uuid");
-    let save = format!("--uuid-file-save={}", uuid_file.display());
-    skim(["run".as_ref(), save.as_ref(), image.as_os_str()]).success();
-    let uuid = fs::read_to_string(&uuid_file).expect("the UUID was saved");
-    run(
-        "umount",
-        [format!("{STATE}/pods/run/{uuid}/apps/unmounted/rootfs")],
-    )
-    .success();
-    gc();
-    Trace::assert_none();
 }
 
 /// An image of a pod that is prepared is removed from the store, as far as names go; the pod
