@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::unit::Setting;
 
 /// The version of the contract that this library speaks.
-pub const CONTRACT_VERSION: u32 = 2;
+pub const CONTRACT_VERSION: u32 = 3;
 
 /// A pod, ready to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +37,24 @@ pub struct PodPlan {
     /// of whoever runs the pod, instead of as a service.
     #[serde(default)]
     pub interactive: bool,
+    /// The service of systemd that the pod runs as, where a unit of the host starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePlan>,
     /// The pod as appc's pod manifest, for `skim cat-manifest` and nobody else.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub manifest: Value,
+}
+
+/// The service of systemd that a pod runs as: its main process is the pod's holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// The name of the pod file: `docker` of `docker.skim`.
+    pub name: String,
+    /// The unit: `docker.service`.
+    pub unit: String,
+    /// The units that it starts after, and the apps with it.
+    #[serde(default)]
+    pub after: Vec<String>,
 }
 
 /// A volume of a pod (appc spec, "pods", `volumes`).

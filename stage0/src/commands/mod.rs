@@ -24,6 +24,7 @@ pub mod json;
 mod launch;
 pub mod list;
 pub mod logs;
+mod making;
 pub mod man;
 pub mod output;
 pub mod pod_arguments;

@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::Args;
 use stage1_skim::stdio;
 
-use super::pod_arguments::{PodArguments, PodKind};
+use super::making::PodKind;
+use super::pod_arguments::PodArguments;
 use crate::host::Host;
 use crate::pod::directory::Pods;
 use crate::pod::state::Stage;
@@ -32,8 +33,8 @@ pub struct PrepareArguments {
 /// Whatever is wrong with it; then nothing of it is left.
 pub fn run(host: &Host, arguments: &PrepareArguments) -> Result<u8> {
     let pods = Pods::new(&host.directory);
-    let kind = PodKind::default();
-    let pod = arguments.pod.prepare(host, &pods, &kind, Stage::Prepared)?;
+    let making = arguments.pod.making(host, PodKind::default())?;
+    let pod = making.prepare(&pods, Stage::Prepared)?;
     stdio::print(&format!("{}\n", pod.uuid))?;
     Ok(0)
 }

@@ -5,7 +5,8 @@ use clap::Args;
 use stage1_skim::{stdio, units};
 
 use super::launch::Launch;
-use super::pod_arguments::{PodArguments, PodKind};
+use super::making::{Making, PodKind};
+use super::pod_arguments::PodArguments;
 use crate::host::Host;
 use crate::pod::directory::Pods;
 use crate::pod::state::Stage;
@@ -65,13 +66,15 @@ pub struct RunArguments {
 pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
     let kind = PodKind {
         interactive: arguments.interactive,
+        ..PodKind::default()
     };
+    let making = arguments.pod.making(host, kind)?;
     if arguments.dry_run {
-        return dry_run(host, &arguments.pod, &kind);
+        return dry_run(host, making);
     }
     host.need_systemd()?;
     let pods = Pods::new(&host.directory);
-    let pod = arguments.pod.prepare(host, &pods, &kind, Stage::Run)?;
+    let pod = making.prepare(&pods, Stage::Run)?;
     let launch = Launch {
         stage1: &host.stage1()?,
         host,
@@ -82,8 +85,8 @@ pub fn run(host: &Host, arguments: &RunArguments) -> Result<u8> {
 }
 
 /// Prints what would be written to systemd's directory of transient units, as `systemctl cat`.
-fn dry_run(host: &Host, arguments: &PodArguments, kind: &PodKind) -> Result<u8> {
-    let plan = arguments.plan(host, kind)?;
+fn dry_run(host: &Host, making: Making<'_>) -> Result<u8> {
+    let plan = making.plan()?;
     for (index, file) in units::units(&plan, &host.stage1()?)?.iter().enumerate() {
         let gap = if index > 0 { "\n" } else { "" };
         let path = format!("{}/{}", stage1_skim::names::UNIT_DIRECTORY, file.name);

@@ -103,7 +103,7 @@ fn request(tree: &Path) -> PodRequest {
         ],
         isolators: vec![limit],
         annotations: pairs(&[("n", "v")]).into_iter().collect(),
-        interactive: false,
+        ..PodRequest::default()
     }
 }
 
@@ -130,7 +130,7 @@ fn request_again(manifest: &Value, tree: &Path) -> PodRequest {
         volumes: manifest.volumes,
         isolators: manifest.isolators,
         annotations: manifest.annotations,
-        interactive: false,
+        ..PodRequest::default()
     }
 }
 

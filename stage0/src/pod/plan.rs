@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use stage1_skim::pod::{CONTRACT_VERSION, PodPlan};
+use stage1_skim::unit::Setting;
 use stage1_skim::units;
 
 use super::app;
@@ -54,15 +55,23 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
         manifest: appc::manifest(request, &apps)?,
         apps,
         volumes: volumes.into_plans(),
-        slice_settings: isolators::of_pod(&request.isolators).context("the pod's isolators")?,
+        slice_settings: slice_settings(request)?,
         annotations: request.annotations.clone(),
         interactive: request.interactive,
+        service: request.service.clone(),
     };
     // What systemd could not express is found here, too, not when half the pod exists.
     units::units(&plan, stage1)?;
     stage1::check(&plan, stage1)?;
     root::check_volumes(&plan, stage1)?;
     Ok(plan)
+}
+
+/// What the pod's isolators stand for, then what the user sets.
+fn slice_settings(request: &PodRequest) -> Result<Vec<Setting>> {
+    let mut settings = isolators::of_pod(&request.isolators).context("the pod's isolators")?;
+    settings.extend_from_slice(&request.slice_settings);
+    Ok(settings)
 }
 
 fn app_names(requests: &[AppRequest]) -> Result<Vec<String>> {

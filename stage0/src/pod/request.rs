@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stage1_skim::pod::Root;
+use stage1_skim::pod::{Root, ServicePlan};
 use stage1_skim::unit::Setting;
 
 use super::volume::{MountRequest, Volume};
@@ -22,6 +22,10 @@ pub struct PodRequest {
     pub annotations: BTreeMap<String, String>,
     /// `--interactive`.
     pub interactive: bool,
+    /// The service of systemd that the pod runs as.
+    pub service: Option<ServicePlan>,
+    /// Settings of the pod's slice; they win over the isolators.
+    pub slice_settings: Vec<Setting>,
 }
 
 /// One app, as asked for.

@@ -15,13 +15,14 @@ fn app() -> AppPlan {
 
 fn pod(apps: Vec<AppPlan>) -> PodPlan {
     PodPlan {
-        version: 2,
+        version: 3,
         uuid: "6ba7b810-9dad-11d1-80b4-00c04fd430c8".into(),
         apps,
         volumes: vec![],
         slice_settings: vec![],
         annotations: Default::default(),
         interactive: true,
+        service: None,
         manifest: serde_json::Value::Null,
     }
 }
