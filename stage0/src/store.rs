@@ -60,7 +60,7 @@ use crate::registry::version::Validators;
 use crate::trust::verify::Signature;
 
 pub use self::blobs::of_file as blob_of_file;
-pub use self::build::Import;
+pub use self::build::{Import, send};
 pub use self::dependencies::Below;
 pub use self::export::Form;
 pub use self::import::{AciFound, Origin};

@@ -1,10 +1,10 @@
 //! `skim cat-manifest`: a pod as appc's pod manifest.
 
 use anyhow::{Context, Result, ensure};
-use clap::{ArgAction, Args};
-use stage1_skim::{pod_dir, stdio};
+use clap::Args;
+use stage1_skim::pod_dir;
 
-use super::image::pretty;
+use super::image::pretty::PrettyPrint;
 use super::pod_selection::OnePod;
 use crate::host::Host;
 use crate::pod::directory::Pods;
@@ -22,17 +22,9 @@ image cat-manifest.";
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub struct CatManifestArguments {
-    /// Print with line breaks and blanks for people to read
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
-    pub pretty_print: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub print: PrettyPrint,
     /// Which pod.
     #[command(flatten)]
     pub pod: OnePod,
@@ -52,10 +44,8 @@ pub fn run(host: &Host, arguments: &CatManifestArguments) -> Result<u8> {
         "pod {} was made by an earlier skim, which kept no manifest",
         found.uuid
     );
-    let json = plan.manifest.to_string();
-    match arguments.pretty_print {
-        true => stdio::print(&pretty::json(json.as_bytes()))?,
-        false => stdio::print(&format!("{json}\n"))?,
-    }
+    arguments
+        .print
+        .print(format!("{}\n", plan.manifest).as_bytes())?;
     Ok(0)
 }

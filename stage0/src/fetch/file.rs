@@ -10,13 +10,13 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::{Fetcher, ids};
 use crate::image::archive::compression::{Compression, Decoder};
-use crate::image::archive::pipeline::{self, Algorithm, Content, Source};
+use crate::image::archive::pipeline::{Algorithm, Content, Pipe};
 use crate::image::blob::Blob;
 use crate::image::id::ImageId;
 use crate::image::oci::archive::{self, FileKind};
 use crate::image::oci::{OciImage, layout};
 use crate::image::reference::{RegistryReference, name_of_path};
-use crate::store::{AciFound, Fingerprint, Image, ImageName, Origin, blob_of_file};
+use crate::store::{self, AciFound, Fingerprint, Image, ImageName, Origin, blob_of_file};
 use crate::trust::{Evidence, source};
 
 /// How much of an archive tells what is in it, where it is compressed.
@@ -157,18 +157,16 @@ impl Fetcher<'_> {
             return Ok(blob.clone());
         }
         let mut file = self.store.temporary_file()?;
-        let bar = self.import.progress.start("uncompress", Some(blob.size));
-        let source = Source {
+        let unpack =
+            |pipe: &mut Pipe| io::copy(pipe, &mut file).context("cannot uncompress the archive");
+        store::send(
+            self.import,
             blob,
-            copy: None,
-            algorithm: Algorithm::Sha256,
-            limit: self.import.limits.expanded_bytes,
-            bar: &*bar,
-        };
-        pipeline::run(&source, |pipe| {
-            io::copy(pipe, &mut file).context("cannot uncompress the archive")
-        })?;
-        bar.finish();
+            None,
+            Algorithm::Sha256,
+            "uncompress",
+            unpack,
+        )?;
         blob_of_file(file)
     }
 
@@ -181,18 +179,9 @@ impl Fetcher<'_> {
 
     /// The ID of an appc image.
     fn aci_id(&self, blob: &Blob) -> Result<ImageId> {
-        let bar = self.import.progress.start("read", Some(blob.size));
-        let source = Source {
-            blob,
-            copy: None,
-            algorithm: Algorithm::Sha512,
-            limit: self.import.limits.expanded_bytes,
-            bar: &*bar,
-        };
-        let (_, measured) = pipeline::run(&source, |pipe| {
-            io::copy(pipe, &mut io::sink()).context("cannot read the image")
-        })?;
-        bar.finish();
+        let read =
+            |pipe: &mut Pipe| io::copy(pipe, &mut io::sink()).context("cannot read the image");
+        let (_, measured) = store::send(self.import, blob, None, Algorithm::Sha512, "read", read)?;
         match measured.content {
             Content::Sha512(id) => Ok(id),
             Content::Sha256(_) => bail!("its digest is not an appc image's"),

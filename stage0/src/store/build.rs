@@ -201,7 +201,10 @@ fn lists(whitelists: &[Vec<String>]) -> Result<Vec<Whitelist>> {
 }
 
 /// Sends an archive through a pipeline.
-fn send<T>(
+///
+/// # Errors
+/// As [`pipeline::run`].
+pub fn send<T>(
     import: Import<'_>,
     blob: &Blob,
     copy: Option<&File>,

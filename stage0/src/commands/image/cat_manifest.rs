@@ -1,10 +1,9 @@
 //! `skim image cat-manifest`: what an image says of itself.
 
 use anyhow::{Context, Result};
-use clap::{ArgAction, Args};
-use stage1_skim::stdio;
+use clap::Args;
 
-use super::pretty;
+use super::pretty::PrettyPrint;
 use crate::store::Store;
 
 const HELP: &str = "\
@@ -19,17 +18,9 @@ An image of docker save has no manifest; its configuration is printed.";
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub struct CatManifestArguments {
-    /// Print with line breaks and blanks for people to read
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
-    pub pretty_print: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub print: PrettyPrint,
     /// Print the configuration of an OCI image instead
     #[arg(long)]
     pub config: bool,
@@ -55,9 +46,6 @@ pub fn run(store: &Store, arguments: &CatManifestArguments) -> Result<u8> {
             arguments.image
         )
     })?;
-    match arguments.pretty_print {
-        true => stdio::print(&pretty::json(document))?,
-        false => stdio::print_bytes(document)?,
-    }
+    arguments.print.print(document)?;
     Ok(0)
 }

@@ -1,5 +1,38 @@
 //! JSON with line breaks, else as it was: its keys in their order, its numbers digit for digit.
-//! Pure.
+
+use anyhow::Result;
+use clap::{ArgAction, Args};
+use stage1_skim::stdio;
+
+/// How JSON is printed.
+#[derive(Args, Debug)]
+pub struct PrettyPrint {
+    /// Print with line breaks and blanks for people to read
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pretty_print: bool,
+}
+
+impl PrettyPrint {
+    /// Prints a document so, or byte for byte.
+    ///
+    /// # Errors
+    /// Where standard output is closed.
+    pub fn print(&self, document: &[u8]) -> Result<()> {
+        match self.pretty_print {
+            true => stdio::print(&json(document))?,
+            false => stdio::print_bytes(document)?,
+        }
+        Ok(())
+    }
+}
 
 /// How much deeper each level stands.
 const INDENT: &str = "  ";
