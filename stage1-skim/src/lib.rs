@@ -5,6 +5,7 @@
 //! - [`names`]: the names of a pod's units and files
 //! - [`escape`]: the one place where values become unit text
 //! - [`directives`]: which directives are known, and which are skim's own
+//! - [`unit_file`]: the syntax of unit files
 //! - [`unit`], [`units`]: unit text as data, and a pod's unit files
 //! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
 //! - [`progress`]: how far each app has come, from what systemd says
@@ -55,5 +56,6 @@ pub mod stop;
 pub mod systemd;
 pub mod timer;
 pub mod unit;
+pub mod unit_file;
 pub mod units;
 pub mod write;

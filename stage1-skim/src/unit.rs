@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::directives;
 use crate::escape;
+use crate::unit_file;
 
 /// A section of a unit file that skim writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,56 +114,32 @@ pub fn render(head: &[&str], settings: &[Setting]) -> String {
     text
 }
 
-/// Parses unit text such as an image's `skim.dropin` (systemd.syntax(7): comments, sections,
-/// assignments, lines continued by a backslash).
+/// Parses unit text such as an image's `skim.dropin` (see [`unit_file`]).
 ///
 /// # Errors
-/// Where a line is none of these, a section is not `[Unit]` or `[Service]`, or a directive is
-/// refused; the message names the line.
+/// Where a line is none of a unit file's, a section is not `[Unit]` or `[Service]`, or a directive
+/// is refused; the message names the line.
 pub fn parse(text: &str) -> Result<Vec<Setting>> {
-    let mut settings = Vec::new();
-    let mut section = None;
-    let mut lines = text.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        let number = index + 1;
-        let mut line = line.trim().to_string();
-        if line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        while let Some(head) = line.strip_suffix('\\') {
-            let mut rest = lines
-                .by_ref()
-                .map(|(_, next)| next.trim())
-                .skip_while(|next| next.starts_with(['#', ';']));
-            line = format!("{head} {}", rest.next().unwrap_or_default());
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = Some(match name {
-                "Unit" => Section::Unit,
-                "Service" => Section::Service,
-                _ => bail!(
-                    "line {number}: the section [{}] is not one of [Unit], [Service]",
-                    name.escape_debug()
-                ),
-            });
-            continue;
-        }
-        let (Some(section), Some((key, value))) = (section, line.split_once('=')) else {
-            bail!(
-                "line {number}: `{}` is neither a section nor KEY=VALUE within one",
-                line.escape_debug()
-            );
-        };
-        let (key, value) = (key.trim_end(), value.trim_start());
-        let checked = directives::check(section, key)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| check_value(key, value));
-        if let Err(error) = checked {
-            bail!("line {number}: {error:#}");
-        }
-        settings.push(Setting::new(section, key, value));
+    for heading in unit_file::headings(text)? {
+        ensure!(
+            matches!(heading.name.as_str(), "Unit" | "Service"),
+            "line {}: the section [{}] is not one of [Unit], [Service]",
+            heading.number,
+            heading.name.escape_debug()
+        );
     }
-    Ok(settings)
+    let settings = unit_file::lex(text)?.into_iter().map(|line| {
+        let section = match line.section.as_str() {
+            "Unit" => Section::Unit,
+            _ => Section::Service,
+        };
+        directives::check(section, &line.key)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| check_value(&line.key, &line.value))
+            .with_context(|| format!("line {}", line.number))?;
+        Ok(Setting::new(section, &line.key, line.value))
+    });
+    settings.collect()
 }
 
 fn check_value(key: &str, value: &str) -> Result<()> {
@@ -224,7 +201,10 @@ mod tests {
     #[test]
     fn refusals_name_the_line() {
         for (text, message) in [
-            ("Type=notify", "line 1: `Type=notify` is neither a section"),
+            (
+                "Type=notify",
+                "line 1: `Type=notify` stands before the first",
+            ),
             ("[Service]\n\nfoo", "line 3: `foo` is neither a section"),
             ("[Install]\nWantedBy=x", "line 1: the section [Install]"),
             (
