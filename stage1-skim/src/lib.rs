@@ -16,7 +16,7 @@
 //! - [`pod_dir`]: the pod's directory, [`write`](mod@write): unit files on disk, [`mounts`]
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
 //! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`report`],
-//!   [`journal`], [`signals`], [`stdio`], [`timer`], [`logging`] serve them
+//!   [`journal`], [`notify`](mod@notify), [`signals`], [`stdio`], [`timer`], [`logging`] serve them
 //! - [`interactive`]: a pod whose one app has the caller's terminal
 //! - [`credentials`]: from root to an app's user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
@@ -39,6 +39,7 @@ pub mod journal;
 pub mod logging;
 pub mod mounts;
 pub mod names;
+pub mod notify;
 pub mod output;
 pub mod pod;
 pub mod pod_dir;
