@@ -6,6 +6,7 @@
 #   machine_create ROOT       a copy of ROOT in there
 #   machine_boot              until systemd says that it is up
 #   machine_run COMMAND…      a service in it, with this script's stdin, stdout and stderr
+#   machine_kill_power        as a power cut; machine_boot boots it again
 #   machine_remove            kills it, removes its directory
 
 MACHINE_DIR=
@@ -60,6 +61,17 @@ machine_sweep() {
 
 # machine_erase DIR: kills what still runs of the machine and removes its directory and cgroup.
 machine_erase() {
+    machine_halt "$1"
+    rm -rf "$1"
+}
+
+# As a power cut: nothing in the machine hears of it. Its root stays, to be booted again.
+machine_kill_power() {
+    machine_halt "$MACHINE_DIR"
+}
+
+# machine_halt DIR: kills what still runs of the machine and removes its cgroup.
+machine_halt() {
     local cgroup
     machine_kill "$1" pid "--directory=$1/root "
     machine_kill "$1" full/pid "file=$1/full/project,"
@@ -71,7 +83,6 @@ machine_erase() {
             sleep 0.05
         done
     fi
-    rm -rf "$1"
 }
 
 # machine_kill DIR FILE ARGUMENT: the process whose PID is in FILE, if ARGUMENT tells that it is the

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# Docker and other pods on a machine that is killed, not shut down, and booted again.
+#
+#   boot_tests      makes the machine, and adds up what tests/boot/steps says there
+
+# A machine as a container OS has it: skim, the units of Docker, and no Docker.
+prepare_container_os() {
+    local root
+    prepare_machine
+    root=$MACHINE_DIR/root
+    "$REPO/packaging/install" --docker "$root" >&2
+    install -D -t "$root/opt/tests/boot" "$TESTS/boot/steps"
+    install -d "$root"/etc/skim/{docker,containerd}.skim.d
+    printf '[App docker]\nImage=/opt/images/docker.aci\n' >"$root/etc/skim/docker.skim.d/image.conf"
+    printf '[App containerd]\nImage=/opt/images/containerd.aci\n' >"$root/etc/skim/containerd.skim.d/image.conf"
+}
+
+boot_tests() {
+    prepare_container_os
+    note "booting a machine as a container OS has it"
+    machine_boot
+    run_tests "Docker as a pod file" machine_run --setenv=IMAGE_ARCH="$(aci_arch)" /opt/tests/boot/steps install
+    note "killing the machine, and booting it again"
+    machine_kill_power
+    machine_boot
+    run_tests "after the machine was killed" machine_run /opt/tests/boot/steps killed
+    machine_remove
+}
