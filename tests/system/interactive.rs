@@ -323,12 +323,16 @@ fn end(child: Child) -> Outcome {
 #[test]
 fn skim_stop_ends_it() {
     let host = Host::new();
+    let ready = host.scratch().join("ready");
+    let ready = ready.to_str().expect("the path is text");
     for (name, script, code) in [
-        ("plain", "exec sleep 1000000", 143),
+        ("plain", format!(": >{ready}; exec sleep 1000000"), 143),
         // As shells that talk to somebody do.
-        ("deaf", "trap '' TERM; sleep 1000000", 129),
+        ("deaf", format!("trap '' TERM; : >{ready}; sleep 1000000"), 129),
     ] {
-        let (child, pod) = start(&shell(&host, name, script));
+        let (child, pod) = start(&shell(&host, name, &script));
+        // The shell's command line has what `start` looks for before the trap is set.
+        journal::until("the shell has come to its sleep", || fs::remove_file(ready).is_ok());
         pod.stop();
         let outcome = end(child);
         assert_eq!(outcome.code, Some(code), "{outcome:#?}");
