@@ -1,9 +1,7 @@
 //! However a pod goes, it takes nothing of the user's with it.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use super::*;
+use crate::support::journal;
 use crate::support::systemd;
 use crate::support::trace::Trace;
 
@@ -166,9 +164,9 @@ fn a_volume_in_use_is_told_with_its_user() {
         .expect("cannot run sleep");
     // Until it has become sleep, it is still where the test is.
     let cwd = format!("/proc/{}/cwd", user.id());
-    while fs::read_link(&cwd).ok().as_deref() != Some(inner.as_path()) {
-        sleep(Duration::from_millis(10));
-    }
+    journal::until("sleep is in the volume", || {
+        fs::read_link(&cwd).ok().as_deref() == Some(inner.as_path())
+    });
     pod.stop();
     let refused = skim(["gc", "--grace-period=0s"]);
     assert_eq!(refused.code, Some(254), "{refused:#?}");
