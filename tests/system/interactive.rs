@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::command::{Outcome, run, skim};
+use crate::support::command::{Outcome, outcome, run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::journal;
@@ -312,14 +312,6 @@ fn start(image: &str) -> (Child, Pod) {
     (child, pod())
 }
 
-#[track_caller]
-fn end(child: Child) -> Outcome {
-    child
-        .wait_with_output()
-        .expect("cannot wait for skim")
-        .into()
-}
-
 #[test]
 fn skim_stop_ends_it() {
     let host = Host::new();
@@ -328,13 +320,19 @@ fn skim_stop_ends_it() {
     for (name, script, code) in [
         ("plain", format!(": >{ready}; exec sleep 1000000"), 143),
         // As shells that talk to somebody do.
-        ("deaf", format!("trap '' TERM; : >{ready}; sleep 1000000"), 129),
+        (
+            "deaf",
+            format!("trap '' TERM; : >{ready}; sleep 1000000"),
+            129,
+        ),
     ] {
         let (child, pod) = start(&shell(&host, name, &script));
         // The shell's command line has what `start` looks for before the trap is set.
-        journal::until("the shell has come to its sleep", || fs::remove_file(ready).is_ok());
+        journal::until("the shell has come to its sleep", || {
+            fs::remove_file(ready).is_ok()
+        });
         pod.stop();
-        let outcome = end(child);
+        let outcome = outcome(child);
         assert_eq!(outcome.code, Some(code), "{outcome:#?}");
         assert_eq!(outcome.stderr, "", "{outcome:#?}");
         assert_gone();
@@ -350,7 +348,7 @@ fn a_signal_to_the_holder_stops_the_pod() {
         let pid = fs::read_to_string(format!("/var/lib/skim/pods/run/{}/pid", pod.uuid));
         let pid = pid.expect("the holder has written its PID");
         run("kill", [format!("-{signal}"), pid.trim_end().to_owned()]).success();
-        let outcome = end(child);
+        let outcome = outcome(child);
         assert_eq!(outcome.code, Some(143), "{outcome:#?}");
         assert_gone();
     }
@@ -367,7 +365,7 @@ fn a_holder_that_is_killed_takes_the_app_with_it() {
         ["-KILL", holder.expect("a running pod has a holder")],
     )
     .success();
-    end(child);
+    outcome(child);
     journal::until("the app has ended", || {
         run("pgrep", ["--full", SLEEPER]).code == Some(1)
     });
