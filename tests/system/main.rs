@@ -39,6 +39,7 @@ mod rkt_errors;
 mod rkt_images;
 mod rkt_pods;
 mod rkt_run;
+mod rkt_services;
 mod sandbox;
 mod signatures;
 mod sources;
