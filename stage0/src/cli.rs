@@ -12,7 +12,7 @@ use stage1_skim::stdio;
 use crate::commands::refused_verbs::RefusedArguments;
 use crate::commands::{
     app_arguments, cat_manifest, completion, config, enter, export, fetch, gc, image, list, logs,
-    man, prepare, rm, run, run_prepared, status, stop, trust, version,
+    man, prepare, rm, run, run_prepared, service, status, stop, trust, version,
 };
 use crate::refused;
 
@@ -128,6 +128,9 @@ pub enum Verb {
     Version(version::VersionArguments),
     /// Print what a shell needs to complete skim's command lines
     Completion(completion::CompletionArguments),
+    /// What the units of pod files call
+    #[command(subcommand, hide = true)]
+    Service(service::ServiceVerb),
     /// Write the manual pages
     #[command(hide = true)]
     Man(man::ManArguments),

@@ -8,6 +8,7 @@
 //! - [`fetch`]: from what a user calls an image to an image in the store
 //! - [`pod`]: from a request to a prepared pod; `mounting`: what is mounted for it;
 //!   [`overlay`]: an app's rootfs
+//! - [`pod_file`]: files from which pods run as services of systemd
 //! - [`registry`]: images over the network
 //! - [`gc`]: what to take away, and how
 
@@ -21,6 +22,7 @@ pub mod image;
 mod mounting;
 pub mod overlay;
 pub mod pod;
+pub mod pod_file;
 pub mod progress;
 mod refused;
 pub mod registry;

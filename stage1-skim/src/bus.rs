@@ -3,6 +3,7 @@
 mod blocking;
 mod detail;
 mod events;
+mod service;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -41,6 +42,7 @@ trait Manager {
     fn reload(&self) -> zbus::Result<()>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reload_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn start_transient_unit(

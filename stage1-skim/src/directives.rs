@@ -10,6 +10,9 @@ use crate::unit::Section;
 
 const UNIT: &str = include_str!("directives/unit.txt");
 const SERVICE: &str = include_str!("directives/service.txt");
+const SLICE: &str = include_str!("directives/slice.txt");
+const SOCKET: &str = include_str!("directives/socket.txt");
+const INSTALL: &str = include_str!("directives/install.txt");
 
 /// Directives that make an app part of its pod. Were an image or a user to set them, the app
 /// would run something else, as somebody else, or outlive its pod.
@@ -26,6 +29,20 @@ const OWN: &[(&str, &str)] = &[
     ("SupplementaryGroups", "the app has the image's groups"),
     ("User", "the app runs as the image's user"),
 ];
+
+/// The directives of a section of unit files, in the order of the alphabet. `[Install]` is that of
+/// systemd.unit(5).
+pub fn known(section: &str) -> impl Iterator<Item = &'static str> {
+    let table = match section {
+        "Unit" => UNIT,
+        "Service" => SERVICE,
+        "Slice" => SLICE,
+        "Socket" => SOCKET,
+        "Install" => INSTALL,
+        _ => "",
+    };
+    table.lines()
+}
 
 /// Why a directive was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +98,8 @@ pub fn section_of(key: &str) -> Result<Section, Refused> {
     }
 }
 
-/// Whether a key is one that systemd leaves to others.
-fn is_private(key: &str) -> bool {
+/// Whether a key is one that systemd leaves to others: `X-…`.
+pub fn is_private(key: &str) -> bool {
     key.strip_prefix("X-").is_some_and(|name| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         !name.is_empty() && name.bytes().all(plain)
@@ -137,7 +154,7 @@ mod tests {
 
     #[test]
     fn tables_are_sorted_and_hold_what_is_refused() {
-        for table in [UNIT, SERVICE] {
+        for table in [UNIT, SERVICE, SLICE, SOCKET, INSTALL] {
             assert!(table.lines().is_sorted());
         }
         for (own, _) in OWN {

@@ -157,10 +157,14 @@ pub fn lock_all_pods(pod: &Path, operation: FlockOperation) -> Result<File> {
     Ok(lock)
 }
 
+/// Keeps an inherited descriptor, which is open, from being inherited any further.
+///
+/// # Errors
+/// Where there is none of this number.
 #[allow(unsafe_code)]
-fn close_on_exec(number: RawFd) -> rustix::io::Result<()> {
-    // SAFETY: the descriptor was inherited and found to be open, and nothing in this process
-    // closes it. No safe crate turns an inherited number into a descriptor.
+pub fn close_on_exec(number: RawFd) -> rustix::io::Result<()> {
+    // SAFETY: the descriptor was inherited, and nothing in this process closes it: at worst it is
+    // not open, which the system call tells. No safe crate turns an inherited number into a descriptor.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl_setfd(descriptor, FdFlags::CLOEXEC)
 }

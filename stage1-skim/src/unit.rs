@@ -142,7 +142,11 @@ pub fn parse(text: &str) -> Result<Vec<Setting>> {
     settings.collect()
 }
 
-fn check_value(key: &str, value: &str) -> Result<()> {
+/// Refuses a value that is not one line of unit text.
+///
+/// # Errors
+/// As it says; the message names the directive.
+pub fn check_value(key: &str, value: &str) -> Result<()> {
     ensure!(
         !value.chars().any(|c| c.is_ascii_control() && c != '\t'),
         "the value of {key}= holds a control character: unit text is one line"

@@ -1,5 +1,6 @@
 //! The making of a pod: from what describes it to a directory that stage1 can run.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -53,6 +54,8 @@ pub struct PodKind {
     pub service: Option<ServicePlan>,
     /// Settings of its slice.
     pub slice_settings: Vec<Setting>,
+    /// Annotations of the pod; they win over a pod manifest's.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Where the apps of a pod are described.
@@ -141,10 +144,13 @@ impl Making<'_> {
                 Source::Images(apps) => of_images(host, fetcher, common, apps),
                 Source::Manifest(manifest) => of_manifest(fetcher, *manifest),
             })?;
+        let mut annotations = request.annotations;
+        annotations.extend(self.kind.annotations);
         Ok(PodRequest {
             interactive: self.kind.interactive,
             service: self.kind.service,
             slice_settings: self.kind.slice_settings,
+            annotations,
             ..request
         })
     }

@@ -35,6 +35,7 @@ pub mod refused_verbs;
 pub mod rm;
 pub mod run;
 pub mod run_prepared;
+pub mod service;
 pub mod status;
 pub mod stop;
 pub mod trust;
@@ -65,6 +66,7 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Config(_) => config::run(&host),
         Verb::Version(arguments) => version::run(&host, &arguments),
         Verb::Completion(arguments) => completion::run(&arguments),
+        Verb::Service(verb) => service::run(&host, &verb),
         Verb::Man(arguments) => man::run(&arguments),
         Verb::Attach(_) => refused_verbs::run(Refused::Attach),
         Verb::ApiService(_) => refused_verbs::run(Refused::ApiService),

@@ -10,9 +10,9 @@ use crate::systemd::Systemd;
 
 /// A blocking connection, for what is done once.
 pub struct BlockingBus {
-    bus: Bus,
+    pub(super) bus: Bus,
     /// One for the connection's life: the bus bounds the number of match rules of each.
-    events: RefCell<Listener>,
+    pub(super) events: RefCell<Listener>,
 }
 
 impl BlockingBus {

@@ -1,0 +1,235 @@
+//! Where pod files are, and the drop-ins that go with one (systemd.unit(5)): reads files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use stage1_skim::unit_file::TEXT_MAX;
+
+use super::fault::{Fault, Faults};
+use super::{PodFile, name};
+use crate::config::{self, Directories, Node};
+use crate::pod::manifest::PodManifest;
+
+/// Where pod files are that do not outlive a boot.
+const RUNTIME: &str = "/run/skim";
+
+/// What the names of pod files end in.
+const EXTENSION: &str = ".skim";
+
+/// What the names of pod manifests end in.
+const MANIFEST_EXTENSION: &str = ".json";
+
+/// Most drop-ins of one pod file.
+const DROPINS_MAX: usize = 256;
+
+/// No pod manifest is larger, in bytes.
+const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
+
+/// The directories in which pod files are looked for; the first that has one wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath {
+    /// Absolute paths.
+    pub directories: Vec<PathBuf>,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: String,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub enum Described {
+    /// A pod file.
+    File(Box<PodFile>),
+    /// An appc pod manifest.
+    Manifest {
+        /// Where it is.
+        path: PathBuf,
+        /// What it holds.
+        manifest: Box<PodManifest>,
+    },
+}
+
+impl SearchPath {
+    /// Those of this configuration: the administrator's, the one for this boot, the vendor's.
+    pub fn new(config: &Directories) -> Self {
+        Self {
+            directories: vec![config.local.clone(), RUNTIME.into(), config.system.clone()],
+        }
+    }
+
+    /// The names of all pod files that are not masked, in order, with the path of each. One that
+    /// cannot be read is among them.
+    ///
+    /// # Errors
+    /// Where a directory cannot be read.
+    pub fn names(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut found = BTreeMap::new();
+        for directory in &self.directories {
+            for file in files(directory)? {
+                let Some(name) = file.strip_suffix(EXTENSION) else {
+                    continue;
+                };
+                let path = directory.join(&file);
+                found.entry(name.to_string()).or_insert(path);
+            }
+        }
+        let is_masked = |path: &Path| matches!(config::read(path, TEXT_MAX as u64), Ok(Node::Mask));
+        let names = found.into_iter().filter(|(_, path)| !is_masked(path));
+        Ok(names.collect())
+    }
+
+    /// The texts of the pod file `name` and of its drop-ins; `None` where there is none, or it is
+    /// masked.
+    ///
+    /// # Errors
+    /// What of it cannot be read.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<Text>>, Faults> {
+        let file = format!("{name}{EXTENSION}");
+        let Some(path) = self.first(&file) else {
+            return Ok(None);
+        };
+        let of_file = |path: &Path, error: anyhow::Error| {
+            Faults::one(Fault::of_file(path, format!("{:#}", plain(error))))
+        };
+        let Some(main) = read(&path).map_err(|error| of_file(&path, error))? else {
+            return Ok(None);
+        };
+        let directory = format!("{file}.d");
+        let paths = self
+            .dropins(&directory)
+            .map_err(|error| of_file(&path, error))?;
+        let mut texts = vec![main];
+        for path in paths {
+            texts.extend(read(&path).map_err(|error| of_file(&path, error))?);
+        }
+        Ok(Some(texts))
+    }
+
+    /// Reads the pod file `name` and its drop-ins; `None` where there is none, or it is masked.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self, name: &str) -> Result<Option<PodFile>, Faults> {
+        if let Err(error) = name::check(name) {
+            let path = self.first(&format!("{name}{EXTENSION}"));
+            let path = path.unwrap_or_else(|| format!("{name}{EXTENSION}").into());
+            return Err(Faults::one(Fault::of_file(&path, format!("{error:#}"))));
+        }
+        match self.texts(name)? {
+            Some(texts) => PodFile::parse(name, &texts).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What `name` stands for: the pod file, else the pod manifest of this name.
+    ///
+    /// # Errors
+    /// Where there is neither, or it is faulty.
+    pub fn describe(&self, name: &str) -> Result<Described> {
+        if let Some(file) = self.load(name)? {
+            return Ok(Described::File(Box::new(file)));
+        }
+        let manifest = format!("{name}{MANIFEST_EXTENSION}");
+        if let Some(path) = self.first(&manifest)
+            && let Node::File(json) = config::read(&path, MANIFEST_MAX)?
+        {
+            let manifest = PodManifest::parse(&json);
+            let manifest = manifest.with_context(|| format!("pod manifest {}", path.display()))?;
+            let manifest = Box::new(manifest);
+            return Ok(Described::Manifest { path, manifest });
+        }
+        let places: Vec<_> = self
+            .directories
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let state = match self.first(&format!("{name}{EXTENSION}")) {
+            Some(path) => format!("{} is masked: it is empty", path.display()),
+            None => format!(
+                "there is no pod file {name}{EXTENSION} and no pod manifest {manifest} in {}",
+                places.join(", ")
+            ),
+        };
+        bail!(state)
+    }
+
+    /// The first directory's file of this name.
+    fn first(&self, file: &str) -> Option<PathBuf> {
+        let paths = self
+            .directories
+            .iter()
+            .map(|directory| directory.join(file));
+        paths
+            .into_iter()
+            .find(|path| path.symlink_metadata().is_ok())
+    }
+
+    /// The drop-ins in the order in which they hold; of several of one name the first directory's.
+    fn dropins(&self, directory: &str) -> Result<Vec<PathBuf>> {
+        let mut found = BTreeMap::new();
+        for above in &self.directories {
+            let directory = above.join(directory);
+            for file in files(&directory)? {
+                if file.ends_with(".conf") {
+                    let path = directory.join(&file);
+                    found.entry(file).or_insert(path);
+                }
+            }
+            ensure!(
+                found.len() <= DROPINS_MAX,
+                "it has over {DROPINS_MAX} drop-ins in {}",
+                directory.display()
+            );
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// The names of files in a directory, which may be missing. A name that is not UTF-8 is none of
+/// ours.
+fn files(directory: &Path) -> Result<Vec<String>> {
+    match config::read(directory, 0)? {
+        Node::Directory(names) => Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect()),
+        Node::Missing | Node::Mask => Ok(Vec::new()),
+        Node::File(_) => bail!("{} is no directory", directory.display()),
+    }
+}
+
+/// The text of a file; `None` where it is empty, or gone.
+fn read(path: &Path) -> Result<Option<Text>> {
+    match config::read(path, TEXT_MAX as u64)? {
+        Node::Missing | Node::Mask => Ok(None),
+        Node::Directory(_) => bail!("it is a directory"),
+        Node::File(bytes) => {
+            let text = String::from_utf8(bytes).context("it is not UTF-8")?;
+            let path = path.to_path_buf();
+            Ok(Some(Text { path, text }))
+        }
+    }
+}
+
+/// An error without the path at its head, which the fault has.
+fn plain(error: anyhow::Error) -> anyhow::Error {
+    let is_path = error.to_string().starts_with("cannot use /");
+    match (is_path, error.chain().nth(1).map(ToString::to_string)) {
+        (true, Some(_)) => {
+            let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+            anyhow::anyhow!(causes.join(": "))
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+#[path = "find_tests.rs"]
+mod tests;
