@@ -58,7 +58,11 @@ pub fn run(host: &Host, verb: &ServiceVerb) -> Result<u8> {
 
 /// An error for a status, whose lines are assignments.
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace(|c: char| c.is_control(), " ")
+    /// systemd takes no longer message than 4096 bytes, and people no longer line.
+    const LENGTH_MAX: usize = 1000;
+    let text = format!("{error:#}");
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(LENGTH_MAX).collect()
 }
 
 fn run_pod(host: &Host, name: &str) -> Result<u8> {
@@ -287,5 +291,7 @@ mod tests {
     fn a_status_is_one_line() {
         let error = anyhow::anyhow!("a\nREADY=1").context("b");
         assert_eq!(one_line(&error), "b: a READY=1");
+        let long = anyhow::anyhow!("ä".repeat(5000));
+        assert!(one_line(&long).len() <= 4000);
     }
 }

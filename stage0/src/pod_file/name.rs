@@ -79,7 +79,7 @@ pub fn check_unit(unit: &str) -> Result<()> {
         "target",
         "timer",
     ];
-    let kind = unit.rsplit_once('.').map(|(stem, kind)| (stem, kind));
+    let kind = unit.rsplit_once('.');
     let is_unit = kind.is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind));
     let plain = |c: char| is_plain(c) || matches!(c, '@' | '\\');
     ensure!(
