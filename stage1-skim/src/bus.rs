@@ -11,12 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures_lite::future;
 use zbus::fdo::DBusProxy;
-use zbus::{Connection, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use self::events::{changes, changes_of_systemd, ends_of_jobs};
 
 pub use self::blocking::BlockingBus;
-pub use self::detail::{CommandEnd, ServiceDetail};
+pub use self::detail::{CommandEnd, FailedSocket, ServiceDetail};
 pub use self::events::{Event, Listener};
 
 /// How long systemd may take to answer a call. Jobs are not calls: they have the units' own
@@ -31,6 +31,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
+const SOCKET_INTERFACE: &str = "org.freedesktop.systemd1.Socket";
 
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -170,16 +171,19 @@ impl Bus {
     /// # Errors
     /// Where systemd refuses.
     pub async fn start_scope(&self, scope: &Scope<'_>) -> Result<OwnedObjectPath> {
-        let stopped = [scope.wants, scope.stops].concat();
         let properties = [
             ("Description", Variant::from(scope.description)),
             ("Slice", Variant::from(scope.slice)),
             ("PIDs", Variant::from(vec![scope.pid])),
             ("Wants", Variant::from(scope.wants.to_vec())),
-            ("PropagatesStopTo", Variant::from(stopped)),
+            ("PropagatesStopTo", Variant::from(scope.stops.to_vec())),
             ("After", Variant::from(vec!["dbus.service", "dbus.socket"])),
             ("CollectMode", Variant::from("inactive-or-failed")),
             ("SendSIGHUP", Variant::from(scope.hang_up)),
+            (
+                "DefaultDependencies",
+                Variant::from(scope.default_dependencies),
+            ),
         ];
         // "replace", as the slice above all pods may have a stop job queued: the pod before this
         // one may have been the last in it.
@@ -225,19 +229,36 @@ impl Bus {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn service_state(&self, unit: &str) -> Result<ServiceState> {
-        let job = self.property::<(u32, OwnedObjectPath)>(unit, UNIT_INTERFACE, "Job");
-        let active = self.property::<String>(unit, UNIT_INTERFACE, "ActiveState");
-        // Both calls are on their way before the first answer is.
-        let (job, active) = future::try_zip(job, active).await?;
+        let (active, has_job) = self.unit_state(unit).await?;
         let end = match active.as_str() {
             "inactive" | "failed" => Some(self.service_end(unit).await?),
             _ => None,
         };
         Ok(ServiceState {
             active,
-            has_job: job.0 != 0,
+            has_job,
             end,
         })
+    }
+
+    /// The units that start after `unit` does, as far as they are loaded.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn ordered_after(&self, unit: &str) -> Result<Vec<String>> {
+        self.property(unit, UNIT_INTERFACE, "Before").await
+    }
+
+    /// `ActiveState` of a unit of any kind, and whether a job for it is queued or runs.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn unit_state(&self, unit: &str) -> Result<(String, bool)> {
+        let job = self.property::<(u32, OwnedObjectPath)>(unit, UNIT_INTERFACE, "Job");
+        let active = self.property::<String>(unit, UNIT_INTERFACE, "ActiveState");
+        // Both calls are on their way before the first answer is.
+        let (job, active) = future::try_zip(job, active).await?;
+        Ok((active, job.0 != 0))
     }
 
     /// `MainPID`: the service's main process, `None` where it has none.
@@ -289,8 +310,13 @@ impl Bus {
         T: TryFrom<OwnedVariant>,
         T::Error: std::error::Error + Send + Sync + 'static,
     {
-        let reply = self
-            .connection
+        let reply = self.get(unit, interface, name).await?;
+        let value: OwnedVariant = reply.body().deserialize()?;
+        T::try_from(value).with_context(|| format!("{name} of {unit} has an odd type"))
+    }
+
+    async fn get(&self, unit: &str, interface: &str, name: &str) -> Result<Message> {
+        self.connection
             .call_method(
                 Some(SERVICE),
                 object_path(unit),
@@ -299,9 +325,7 @@ impl Bus {
                 &(interface, name),
             )
             .await
-            .with_context(|| format!("cannot read {name} of {unit}"))?;
-        let value: OwnedVariant = reply.body().deserialize()?;
-        T::try_from(value).with_context(|| format!("{name} of {unit} has an odd type"))
+            .with_context(|| format!("cannot read {name} of {unit}"))
     }
 
     async fn call(&self, unit: &str, interface: &str, method: &str) -> Result<()> {
@@ -330,12 +354,15 @@ pub struct Scope<'a> {
     pub slice: &'a str,
     /// The process that it takes over.
     pub pid: u32,
-    /// The units that start with it, and stop before it does.
+    /// The units that start with it.
     pub wants: &'a [String],
-    /// Further units that stop before it does.
+    /// The units that stop before it does.
     pub stops: &'a [String],
     /// Whether its processes get SIGHUP, too, when it stops (`SendSIGHUP=`, systemd.kill(5)).
     pub hang_up: bool,
+    /// Whether systemd stops it at shutdown of its own accord (`DefaultDependencies=`,
+    /// systemd.unit(5)).
+    pub default_dependencies: bool,
 }
 
 /// `None` where systemd has no such unit loaded.

@@ -1,11 +1,15 @@
-//! Capabilities by name, and how an app is confined to some (capabilities(7)). Pure.
+//! Capabilities by name, and how an app is confined to some (capabilities(7)). Pure, but for
+//! [`drop_from_bounding_set`] and [`raise_ambient`], which change the calling thread.
 //!
 //! An app that is not root's starts as root: stage1-skim changes to its user (see
 //! [`crate::credentials`]). For that the unit must leave it [`OF_EXEC`]; it drops those that the
 //! app is not to have before it becomes the app, which so never has them.
 
-use anyhow::{Result, bail};
-use rustix::thread::CapabilitySet;
+use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, configure_capability_in_ambient_set, remove_capability_from_bounding_set,
+};
 
 use crate::pod::{Capabilities, Credentials};
 use crate::unit::Setting;
@@ -35,6 +39,31 @@ pub fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<CapabilitySet
         }
     }
     Ok(set)
+}
+
+/// Drops capabilities from the bounding set of this thread; one that this kernel does not have is
+/// in no set.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn drop_from_bounding_set(surplus: CapabilitySet) -> Result<()> {
+    for capability in surplus.iter() {
+        match remove_capability_from_bounding_set(capability) {
+            Err(Errno::INVAL) => (),
+            dropped => dropped.context("cannot drop a capability from the bounding set")?,
+        }
+    }
+    Ok(())
+}
+
+/// Raises capabilities in the ambient set of this thread, which has them in its permitted and
+/// inheritable sets.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn raise_ambient(ambient: CapabilitySet) -> rustix::io::Result<()> {
+    let mut capabilities = ambient.iter();
+    capabilities.try_for_each(|capability| configure_capability_in_ambient_set(capability, true))
 }
 
 /// Confines an app that runs as `who` to `capabilities`.

@@ -13,8 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capability_is_in_ambient_set,
-    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, capability_is_in_ambient_set, set_capabilities,
     set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
@@ -81,10 +80,7 @@ pub fn wrap(transition: &Transition, stage1: &Path, command: &ExecPlan) -> Resul
 /// Where the kernel refuses the change or the execution.
 pub fn exec(transition: &Transition, program: &Path, argv: &[String]) -> Result<Infallible> {
     let surplus = capabilities::set(transition.drop.iter().map(String::as_str))?;
-    for capability in surplus.iter() {
-        remove_capability_from_bounding_set(capability)
-            .context("cannot drop a capability from the bounding set")?;
-    }
+    capabilities::drop_from_bounding_set(surplus)?;
     // systemd has started this as root, without further groups: for that nothing is to be done,
     // and the capabilities to do it may be missing.
     if transition.who != Credentials::default() {
@@ -139,10 +135,7 @@ fn raise(ambient: CapabilitySet) -> rustix::io::Result<()> {
         inheritable: ambient,
     };
     set_capabilities(None, sets)?;
-    for capability in ambient.iter() {
-        configure_capability_in_ambient_set(capability, true)?;
-    }
-    Ok(())
+    capabilities::raise_ambient(ambient)
 }
 
 #[cfg(test)]

@@ -18,10 +18,10 @@ use signal_hook::consts::SIGSYS;
 use signal_hook::low_level::signal_name;
 
 use self::look::Finding;
-use crate::bus::{CommandEnd, ServiceDetail};
+use crate::bus::{CommandEnd, FailedSocket, ServiceDetail};
 use crate::journal::Entry;
 use crate::pod::{AppPlan, Credentials, ExecPlan, Root};
-use crate::progress::{Ended, Main};
+use crate::progress::{Ended, Main, SOCKET_FAILED};
 
 pub use self::log::excerpt;
 
@@ -34,7 +34,7 @@ const NOT_LOADED: u8 = 127;
 pub struct Facts<'a> {
     /// The app.
     pub app: &'a AppPlan,
-    /// The name of its service.
+    /// The name of its service, or of the socket that has failed.
     pub service: &'a str,
     /// How it ended.
     pub ended: &'a Ended,
@@ -176,6 +176,14 @@ impl<'a> Facts<'a> {
         }
     }
 
+    fn socket_failed(&self, end: Main) -> String {
+        match (&self.detail.failed_socket, end) {
+            (Some(socket), _) => listener(socket, log::last_of_systemd(self.service, self.journal)),
+            (None, Main::Never) => "not started, as its socket could not be opened".to_string(),
+            (None, _) => "its socket is closed".to_string(),
+        }
+    }
+
     /// What ended otherwise than by a code or a signal of its own (systemd.service(5), `Result`
     /// in systemd.exec(5) `$SERVICE_RESULT`), or was not started at all.
     fn without_a_code(&self, result: &str, end: Main) -> String {
@@ -211,11 +219,18 @@ impl<'a> Facts<'a> {
                     format!("killed as it reached its limit of memory, {bytes} bytes (oom-kill)")
                 }
             },
-            "start-limit-hit" => format!("{left}, and was started too often (start-limit-hit)"),
+            "start-limit-hit" => match &detail.failed_socket {
+                Some(socket) => {
+                    let unit = &socket.unit;
+                    format!("{left}, and its socket {unit} started it too often (start-limit-hit)")
+                }
+                None => format!("{left}, and was started too often (start-limit-hit)"),
+            },
             "dependency" => match &detail.failed_dependency {
                 Some(unit) => format!("not started, as {unit} is not up, which it requires"),
                 None => "not started, as a unit that it requires is not up".to_string(),
             },
+            SOCKET_FAILED => self.socket_failed(end),
             "assert" => "not started, as an Assert…= of its unit does not hold".to_string(),
             "unknown" => "its unit is gone, and with it how it ended".to_string(),
             result => match log::last_of_systemd(self.service, self.journal) {
@@ -223,6 +238,21 @@ impl<'a> Facts<'a> {
                 None => format!("systemd could not start it ({result})"),
             },
         }
+    }
+}
+
+fn listener(socket: &FailedSocket, said: Option<String>) -> String {
+    let (unit, result) = (&socket.unit, &socket.result);
+    match (result.as_str(), said) {
+        ("trigger-limit-hit", _) => format!(
+            "its socket {unit} started it again and again, as it ends without taking the \
+             connection (trigger-limit-hit)"
+        ),
+        ("service-start-limit-hit", _) => {
+            format!("its socket {unit} started it too often (service-start-limit-hit)")
+        }
+        (_, Some(line)) => format!("its socket {unit} does not listen: {line} ({result})"),
+        (_, None) => format!("its socket {unit} does not listen ({result})"),
     }
 }
 

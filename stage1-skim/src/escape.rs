@@ -8,8 +8,25 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::names::UNIT_NAME_MAX;
+
 /// Longest line that systemd reads from a unit file (`LONG_LINE_MAX`), in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
+
+/// What the names of units end in (systemd(1), "Concepts").
+const UNIT_KINDS: [&str; 11] = [
+    "service",
+    "socket",
+    "target",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "timer",
+    "path",
+    "slice",
+    "scope",
+];
 
 /// Why a value cannot be expressed in a unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +45,8 @@ pub enum Unrepresentable {
     Trailing,
     /// The name of an environment variable is not one that systemd takes.
     VariableName,
+    /// It is not the name of a unit.
+    UnitName,
     /// The line would be longer than [`LINE_MAX`].
     TooLong,
 }
@@ -46,6 +65,7 @@ impl fmt::Display for Unrepresentable {
             Self::VariableName => {
                 "systemd takes only letters, digits and _ in the name of a variable"
             }
+            Self::UnitName => "it is not the name of a unit of systemd",
             Self::TooLong => "systemd reads no line over 1 MiB",
         })
     }
@@ -155,6 +175,42 @@ pub fn path_word(path: &Path) -> Result<String, Unrepresentable> {
     bounded(quoted(path)?)
 }
 
+/// The value of `After=` and its like: names of units, which need no quotes and are not unescaped
+/// (systemd.unit(5)).
+///
+/// # Errors
+/// Where one is not the name of a unit.
+pub fn unit_names<'a>(
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<String, Unrepresentable> {
+    let mut line = String::new();
+    for name in names {
+        if !is_unit_name(name) {
+            return Err(Unrepresentable::UnitName);
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(name);
+    }
+    bounded(line)
+}
+
+/// What systemd takes for the name of a unit (systemd.unit(5), "String escaping for inclusion in
+/// unit names"), a template without its instance excepted.
+fn is_unit_name(name: &str) -> bool {
+    let Some((stem, kind)) = name.rsplit_once('.') else {
+        return false;
+    };
+    let valid = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    !stem.is_empty()
+        && !stem.starts_with('@')
+        && !stem.ends_with('@')
+        && stem.chars().all(valid)
+        && UNIT_KINDS.contains(&kind)
+        && name.len() <= UNIT_NAME_MAX
+}
+
 /// Free text such as a description: control characters become blanks, `%` is doubled.
 pub fn text(text: &str) -> String {
     let flat: String = text
@@ -245,6 +301,33 @@ mod tests {
             command_line(Path::new("/r/bin/sh"), &argv).unwrap(),
             r#"":@/r/bin/sh" "sh" "-c" "echo $$ %%i""#
         );
+    }
+
+    #[test]
+    fn names_of_units_are_what_systemd_takes() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let good = names(&["dbus.service", "a@b:c_d.e.socket", r"dev-disk\x2d1.device"]);
+        assert_eq!(unit_names(&good).unwrap(), good.join(" "));
+        assert_eq!(unit_names(&[]).unwrap(), "");
+        let long = format!("{}.service", "x".repeat(UNIT_NAME_MAX));
+        for bad in [
+            "",
+            "dbus",
+            ".service",
+            "a b.service",
+            "a%i.service",
+            "a.conf",
+            "a\n.service",
+            "a@.service",
+            "@a.service",
+            "a/b.mount",
+            "ä.service",
+            "a.service\\",
+            &long,
+        ] {
+            let bad = names(&[bad]);
+            assert_eq!(unit_names(&bad), Err(Unrepresentable::UnitName), "{bad:?}");
+        }
     }
 
     #[test]

@@ -14,8 +14,9 @@ use crate::bus::{Bus, Event, Listener, ServiceDetail, ServiceState};
 use crate::names::{self, EXIT_ERROR};
 use crate::output::{Follower, Source};
 use crate::pod_dir::PodDir;
-use crate::progress::Progress;
-use crate::{journal, logging, report, signals, stdio, timer};
+use crate::progress::{Progress, Watched};
+use crate::summary::{self, Course};
+use crate::{journal, logging, notify, report, signals, stdio, timer};
 
 /// How long to wait before asking again what could not be learnt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +31,51 @@ pub enum Mode {
     Foreground,
     /// Prints `ready` once every app is up, then lets go of the standard streams.
     Detached,
+    /// As a service of systemd: what the apps print is in the journal, and so is what the holder
+    /// does.
+    Service,
+}
+
+/// The units of a pod, by what the holder has to do with them.
+#[derive(Clone, Debug)]
+pub struct Units {
+    apps: Vec<Watched>,
+}
+
+impl Units {
+    /// Those of `pod`.
+    pub fn of(pod: &PodDir) -> Self {
+        Self {
+            apps: pod.watched(),
+        }
+    }
+
+    /// What starts with the pod: services, or the sockets that start them.
+    pub fn wanted(&self) -> Vec<String> {
+        let apps = self.apps.iter();
+        apps.flat_map(|app| match app.sockets.as_slice() {
+            [] => std::slice::from_ref(&app.service),
+            sockets => sockets,
+        })
+        .cloned()
+        .collect()
+    }
+
+    /// What tells how the apps are: their services, and the sockets that start them.
+    pub fn watched(&self) -> Vec<String> {
+        let apps = self.apps.iter();
+        apps.flat_map(|app| std::iter::once(&app.service).chain(&app.sockets))
+            .cloned()
+            .collect()
+    }
+
+    fn is_socket(&self, unit: &str) -> bool {
+        self.sockets().any(|socket| socket == unit)
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &String> {
+        self.apps.iter().flat_map(|app| &app.sockets)
+    }
 }
 
 /// What reaches the holder other than from systemd.
@@ -53,6 +99,7 @@ pub struct Holder<'a> {
     pod: &'a PodDir,
     mode: Mode,
     services: Vec<String>,
+    units: Units,
     bus: Bus,
     events: Listener,
     local: Receiver<Local>,
@@ -62,6 +109,8 @@ pub struct Holder<'a> {
     follower: Option<Follower>,
     is_announced: bool,
     stop: Stop,
+    /// What the service manager was told last, where one listens.
+    told: Option<String>,
 }
 
 /// How far the stop of the pod has come.
@@ -84,12 +133,13 @@ impl<'a> Holder<'a> {
         events: Listener,
         local: Receiver<Local>,
     ) -> Self {
-        let services = pod.services();
+        let is_heard = mode != Mode::Detached && notify::is_wanted();
         Self {
             pod,
             mode,
-            progress: Progress::new(&services),
-            services,
+            progress: Progress::new(pod.watched()),
+            services: pod.services(),
+            units: Units::of(pod),
             bus,
             events,
             local,
@@ -97,39 +147,52 @@ impl<'a> Holder<'a> {
             follower: None,
             is_announced: false,
             stop: Stop::NotAsked,
+            told: is_heard.then(String::new),
         }
     }
 
-    /// Makes sure that systemd has a job for each service.
+    /// Makes sure that systemd has a job for each unit that is to start.
     ///
-    /// The scope only wants the services, so one that systemd cannot start at all, for a setting
+    /// The scope only wants them, so one that systemd cannot start at all, for a setting
     /// that it refuses, gets no job and no event.
     ///
     /// # Errors
     /// Where one has none: systemd's reason. The pod is being stopped then.
     pub async fn check_jobs(&mut self) -> Result<()> {
         let mut idle = Vec::new();
-        for service in self.services.clone() {
-            let state = self.bus.service_state(&service).await?;
-            let never_ran = state.end.as_ref().is_some_and(|end| !end.was_started);
-            if never_ran && !state.has_job {
-                idle.push(service);
+        for unit in self.units.wanted() {
+            if self.is_idle(&unit).await? {
+                idle.push(unit);
             }
         }
         // A job may be over already. Its end was said before the answers above were given.
         while let Some(event) = self.events.next_at_hand().await {
             self.take_in(event).await;
         }
-        for service in idle {
-            if self.progress.is_waiting(&service)
-                && let Err(reason) = self.bus.request_start(&service).await
+        for unit in idle {
+            if self.progress.is_waiting(&unit)
+                && let Err(reason) = self.bus.request_start(&unit).await
             {
                 self.stop_pod().await;
-                let app = self.pod.units.app_of(&service).unwrap_or(&service);
-                return Err(reason).with_context(|| format!("systemd cannot start the app {app}"));
+                let what = match self.pod.units.app_of(&unit) {
+                    Some(app) => format!("the app {app}"),
+                    None => unit,
+                };
+                return Err(reason).with_context(|| format!("systemd cannot start {what}"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a unit has not started, and is not going to.
+    async fn is_idle(&self, unit: &str) -> Result<bool> {
+        if self.units.is_socket(unit) {
+            let (active, has_job) = self.bus.unit_state(unit).await?;
+            return Ok(active == "inactive" && !has_job);
+        }
+        let state = self.bus.service_state(unit).await?;
+        let never_ran = state.end.as_ref().is_some_and(|end| !end.was_started);
+        Ok(never_ran && !state.has_job)
     }
 
     /// Starts to print the apps' output.
@@ -162,18 +225,19 @@ impl<'a> Holder<'a> {
         };
         self.record(code);
         let detail = self.failure_detail().await;
-        for service in &self.services {
+        for unit in self.units.watched() {
             // At the end of the connection systemd drops the reference itself, only later.
-            if let Err(error) = self.bus.release(service).await {
+            if let Err(error) = self.bus.release(&unit).await {
                 log::debug!("{error:#}");
             }
         }
         self.finish_output();
-        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
+        let unit = self.pod.service_unit();
+        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code, unit) {
             log::debug!("{error:#}");
         }
         if let Some((service, ended)) = self.progress.failure() {
-            let is_output_shown = self.mode == Mode::Foreground;
+            let is_output_shown = self.mode != Mode::Detached;
             report::report(self.pod, service, ended, &detail, is_output_shown);
         }
         code
@@ -187,6 +251,7 @@ impl<'a> Holder<'a> {
             if self.progress.is_ready() && !self.is_announced {
                 self.announce().await;
             }
+            self.tell();
             if self.progress.all_ended() {
                 return Ok(());
             }
@@ -218,15 +283,16 @@ impl<'a> Holder<'a> {
 
     async fn take_in(&mut self, event: Event) {
         match event {
-            Event::JobRemoved { unit, result, .. } if self.services.contains(&unit) => {
-                self.progress.job_removed(&unit, &result);
-                self.observe(unit).await;
+            Event::JobRemoved { unit, result, .. } => {
+                if self.pod.units.owns(&unit) && self.units.watched().contains(&unit) {
+                    self.progress.job_removed(&unit, &result);
+                    self.observe(unit).await;
+                }
             }
-            Event::JobRemoved { .. } => (),
             Event::Changed { unit } => self.observe(unit).await,
             Event::Reexecuted => {
                 log::debug!("systemd was executed anew");
-                self.unobserved.extend(self.services.iter().cloned());
+                self.unobserved.extend(self.units.watched());
                 self.observe_again().await;
             }
             Event::Disconnected => self.reconnect().await,
@@ -234,10 +300,10 @@ impl<'a> Holder<'a> {
     }
 
     async fn observe(&mut self, unit: String) {
-        match self.bus.service_state(&unit).await {
-            Ok(state) => {
+        match Observed::of(&self.bus, &self.units, &unit).await {
+            Ok(observed) => {
                 self.unobserved.remove(&unit);
-                self.progress.observe(&unit, &state);
+                observed.take_in(&mut self.progress, &unit);
             }
             Err(error) => {
                 log::debug!("{error:#}");
@@ -279,6 +345,9 @@ impl<'a> Holder<'a> {
         if self.stop == Stop::Asked {
             return;
         }
+        if self.stop == Stop::NotAsked && self.told.is_some() {
+            notify::notify("STOPPING=1");
+        }
         self.stop = match self.bus.request_stop(&self.pod.units.scope()).await {
             Ok(_) => Stop::Asked,
             Err(error) => {
@@ -290,11 +359,17 @@ impl<'a> Holder<'a> {
 
     async fn announce(&mut self) {
         self.is_announced = true;
-        if let Err(error) = self.bus.stop_listening_to_jobs().await {
+        // Connections start jobs for as long as the pod runs.
+        if self.units.sockets().next().is_none()
+            && let Err(error) = self.bus.stop_listening_to_jobs().await
+        {
             log::debug!("{error:#}");
         }
         log::debug!("pod {} is up", self.pod.plan.uuid);
         self.pod.tell_ready();
+        if self.told.is_some() {
+            notify::notify("READY=1");
+        }
         if self.mode == Mode::Detached {
             let told = stdio::tell("ready\n");
             let released = stdio::release();
@@ -320,17 +395,41 @@ impl<'a> Holder<'a> {
             match future::or(local, pause).await {
                 Some(Local::Signal(signals::TERMINATE)) => self.stop = Stop::Lost,
                 Some(_) => self.stop = Stop::Wanted,
-                None => match connect(&self.services).await {
+                None => match connect(&self.units).await {
                     Ok((bus, events, states)) => {
                         (self.bus, self.events) = (bus, events);
-                        for (service, state) in states {
-                            self.progress.observe(&service, &state);
+                        for (unit, observed) in states {
+                            observed.take_in(&mut self.progress, &unit);
                         }
                         return;
                     }
                     Err(error) => log::debug!("{error:#}"),
                 },
             }
+        }
+    }
+
+    /// Tells the service manager what has changed.
+    fn tell(&mut self) {
+        let Some(told) = &mut self.told else {
+            return;
+        };
+        let units = &self.pod.units;
+        let name = |service| units.app_of(service).unwrap_or_default();
+        let states = self.progress.states();
+        let failure = self.progress.failure();
+        let course = match self.stop == Stop::NotAsked && !self.progress.all_ended() {
+            true => Course::On,
+            false => Course::Down,
+        };
+        let line = summary::line(
+            states.map(|(service, state)| (name(service), state)),
+            failure.map(|(service, ended)| (name(service), ended)),
+            course,
+        );
+        if line != *told {
+            notify::notify(&format!("STATUS={line}"));
+            *told = line;
         }
     }
 
@@ -374,25 +473,56 @@ impl<'a> Holder<'a> {
         let Some((service, _)) = self.progress.failure() else {
             return ServiceDetail::default();
         };
-        let detail = self.bus.service_detail(service).await;
-        detail.unwrap_or_else(|error| {
+        let sockets = self.units.apps.iter().filter(|app| app.service == service);
+        let sockets: Vec<_> = sockets.flat_map(|app| app.sockets.clone()).collect();
+        let detail = async {
+            Ok::<_, anyhow::Error>(ServiceDetail {
+                failed_socket: self.bus.failed_socket(&sockets).await?,
+                ..self.bus.service_detail(service).await?
+            })
+        };
+        detail.await.unwrap_or_else(|error| {
             log::debug!("{error:#}");
             ServiceDetail::default()
         })
     }
 }
 
-type Connected = (Bus, Listener, Vec<(String, ServiceState)>);
+/// What systemd says of a unit.
+enum Observed {
+    Service(ServiceState),
+    Socket(String),
+}
 
-/// A new connection, and the services as they are now.
-async fn connect(services: &[String]) -> Result<Connected> {
+impl Observed {
+    async fn of(bus: &Bus, units: &Units, unit: &str) -> Result<Self> {
+        Ok(match units.is_socket(unit) {
+            true => Self::Socket(bus.unit_state(unit).await?.0),
+            false => Self::Service(bus.service_state(unit).await?),
+        })
+    }
+
+    fn take_in(&self, progress: &mut Progress, unit: &str) {
+        match self {
+            Self::Service(state) => progress.observe(unit, state),
+            Self::Socket(active) => progress.observe_socket(unit, active),
+        }
+    }
+}
+
+type Connected = (Bus, Listener, Vec<(String, Observed)>);
+
+/// A new connection, and the units as they are now.
+async fn connect(units: &Units) -> Result<Connected> {
     let connect = async {
         let bus = Bus::connect().await?;
-        let events = bus.listen(services).await?;
+        let watched = units.watched();
+        let events = bus.listen(&watched).await?;
         let mut states = Vec::new();
-        for service in services {
-            bus.reference(service).await?;
-            states.push((service.clone(), bus.service_state(service).await?));
+        for unit in watched {
+            bus.reference(&unit).await?;
+            let observed = Observed::of(&bus, units, &unit).await?;
+            states.push((unit, observed));
         }
         Ok((bus, events, states))
     };

@@ -27,7 +27,7 @@ use crate::pod_dir::PodDir;
 use crate::progress::{Ended, Main};
 use crate::unit::Setting;
 use crate::write::UnitDirectory;
-use crate::{cgroup, journal, names, signals, systemd, timer, units};
+use crate::{cgroup, journal, names, notify, signals, systemd, timer, units};
 
 pub use self::child::{Program, become_app};
 
@@ -180,6 +180,7 @@ async fn start_scope(pod: &PodDir) -> Result<Bus> {
         stops: &[],
         // Shells that talk to somebody ignore SIGTERM.
         hang_up: true,
+        default_dependencies: true,
     };
     let job = bus.start_scope(&scope).await?;
     jobs.wait_for(&job).await?;
@@ -247,7 +248,7 @@ impl Holder<'_> {
         let code = ends.code();
         self.record(ends, code);
         self.end_what_is_left().await;
-        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code) {
+        if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code, self.pod.service_unit()) {
             log::debug!("{error:#}");
         }
         code
@@ -271,6 +272,7 @@ impl Holder<'_> {
         let command = self.command(Program::App, std::env::var("TERM").ok())?;
         // There is nothing more to wait for: the app is up as soon as it is executed.
         self.pod.tell_ready();
+        notify::notify("READY=1");
         let end = self.wait_for(command, terminal.cloned()).await?;
         if let Some(terminal) = terminal {
             terminal.take_back(matches!(end, Main::Killed(_)));

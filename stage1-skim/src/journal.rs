@@ -13,6 +13,8 @@ use log::{Level, Record};
 use serde::Deserialize;
 use systemd_journal_logger::JournalLog;
 
+use crate::notify;
+
 pub use self::export::Entry;
 
 /// How long journald may take to write out what it has.
@@ -26,6 +28,10 @@ const TAIL_FIELD_MAX: usize = 4096;
 
 /// The `MESSAGE_ID` of the entry that the holder writes when its pod has exited.
 const POD_EXITED: &str = "a54e2c78505a469898b47526bce31d02";
+
+/// The field by which `journalctl --unit=` and `systemctl status` find what root's processes say
+/// of a unit that they are not in (systemd.journal-fields(7)).
+pub const OBJECT_UNIT: &str = "OBJECT_SYSTEMD_UNIT";
 
 /// Asks journald to read all that was sent to it so far, and waits until it has
 /// (io.systemd.Journal.Synchronize, what `journalctl --sync` calls).
@@ -65,7 +71,7 @@ struct Reply {
 /// Where journald or journalctl do not do their part.
 pub fn tail(service: &str, entries: usize) -> Result<Vec<Entry>> {
     synchronize()?;
-    let mut journalctl = Command::new("journalctl")
+    let mut journalctl = notify::withhold(&mut Command::new("journalctl"))
         .args(["--quiet", "--all", "--output=export"])
         .arg(format!("--lines={entries}"))
         .arg("--output-fields=MESSAGE,MESSAGE_ID,PRIORITY,ERRNO,UNIT,_PID,_TRANSPORT")
@@ -89,11 +95,11 @@ pub fn tail(service: &str, entries: usize) -> Result<Vec<Entry>> {
     Ok(tail)
 }
 
-/// Writes the entry [`POD_EXITED`].
+/// Writes the entry [`POD_EXITED`], of a pod that runs as the service `unit` where there is one.
 ///
 /// # Errors
 /// Where journald does not take it.
-pub fn mark_exit(uuid: &str, code: u8) -> Result<()> {
+pub fn mark_exit(uuid: &str, code: u8, unit: Option<&str>) -> Result<()> {
     let code = code.to_string();
     let journal = JournalLog::empty()
         .context("cannot reach journald")?
@@ -102,7 +108,8 @@ pub fn mark_exit(uuid: &str, code: u8) -> Result<()> {
             ("MESSAGE_ID", POD_EXITED),
             ("SKIM_POD_UUID", uuid),
             ("SKIM_EXIT_CODE", code.as_str()),
-        ]);
+        ])
+        .with_extra_fields(unit.map(|unit| (OBJECT_UNIT, unit)));
     let message = format_args!("pod {uuid} exited with code {code}");
     let record = Record::builder().level(Level::Info).args(message).build();
     journal

@@ -6,9 +6,9 @@
 //! - [`escape`]: the one place where values become unit text
 //! - [`directives`]: which directives are known, and which are skim's own
 //! - [`unit_file`]: the syntax of unit files
-//! - [`unit`], [`units`]: unit text as data, and a pod's unit files
+//! - [`unit`], [`units`], [`order`]: unit text as data, and a pod's unit files
 //! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
-//! - [`progress`]: how far each app has come, from what systemd says
+//! - [`progress`]: how far each app has come, from what systemd says; [`summary`]: in a line
 //! - [`caller`]: what of the caller's environment no app inherits
 //! - [`diagnosis`]: why an app has failed; only its `look` reads files
 //!
@@ -40,6 +40,7 @@ pub mod logging;
 pub mod mounts;
 pub mod names;
 pub mod notify;
+pub mod order;
 pub mod output;
 pub mod pod;
 pub mod pod_dir;
@@ -54,6 +55,7 @@ pub mod signals;
 pub mod sockets;
 pub mod stdio;
 pub mod stop;
+pub mod summary;
 pub mod systemd;
 pub mod timer;
 pub mod unit;

@@ -1,15 +1,20 @@
 //! Where skim's own log lines go: to the journal when it runs under a unit, to standard error
 //! otherwise. Both binaries use it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::journal::OBJECT_UNIT;
 use crate::stdio;
 
 /// Set once standard error is not the user's any more.
 static DETACHED: AtomicBool = AtomicBool::new(false);
+
+/// Set where a pod runs as a service of systemd.
+static OF_UNIT: OnceLock<JournalLog> = OnceLock::new();
 
 struct Logger {
     journal: Option<JournalLog>,
@@ -19,9 +24,7 @@ struct Logger {
 /// Installs the logger; `debug` lets debug lines through.
 pub fn install(debug: bool) {
     let logger = Logger {
-        journal: JournalLog::empty()
-            .ok()
-            .map(|journal| journal.with_syslog_identifier("skim".to_string())),
+        journal: journal(),
         under_unit: connected_to_journal(),
     };
     // The libraries' own lines are of use to nobody but their developers.
@@ -33,6 +36,22 @@ pub fn install(debug: bool) {
     if log::set_boxed_logger(Box::new(logger)).is_err() {
         // Installed already: the first one stays.
     }
+}
+
+/// From now on log lines that go to the journal are of the service `unit`, too, which runs this
+/// process but does not hold it.
+pub fn speak_for(unit: &str) {
+    if let Some(journal) = journal() {
+        let journal = journal.with_extra_fields([(OBJECT_UNIT, unit)]);
+        if OF_UNIT.set(journal).is_err() {
+            // Said already.
+        }
+    }
+}
+
+fn journal() -> Option<JournalLog> {
+    let journal = JournalLog::empty().ok()?;
+    Some(journal.with_syslog_identifier("skim".to_string()))
 }
 
 /// From now on log lines go to the journal, as standard error is let go of.
@@ -59,7 +78,7 @@ impl Log for Logger {
             return;
         }
         let to_journal = self.under_unit || DETACHED.load(Ordering::Relaxed);
-        match &self.journal {
+        match OF_UNIT.get().or(self.journal.as_ref()) {
             Some(journal) if to_journal => journal.log(record),
             _ => {
                 let text = one_line(&record.args().to_string());

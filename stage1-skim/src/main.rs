@@ -13,7 +13,9 @@ use stage1_skim::credentials::Transition;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::{CONTRACT_VERSION, Credentials};
 use stage1_skim::pod_dir::PodDir;
-use stage1_skim::{credentials, enter, gc, interactive, logging, names, retire, run, stdio, stop};
+use stage1_skim::{
+    credentials, enter, gc, interactive, logging, names, notify, retire, run, stdio, stop, summary,
+};
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
 /// holds it. skim runs it; by hand it serves to look into a pod.
@@ -165,7 +167,7 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
     match entrypoint {
         PodEntrypoint::Run { detach, rm } => {
             pod.check_lock(lock.as_deref())?;
-            end(pod, run(pod, detach), rm)
+            end(pod, run(pod, detach).inspect_err(tell_of), rm)
         }
         PodEntrypoint::Enter { app, command } => {
             match enter::exec(pod, app.as_deref(), &command, false)? {}
@@ -196,10 +198,22 @@ fn run(pod: &PodDir, detach: bool) -> Result<u8> {
         // The pod outlives the caller's terminal and its signals.
         rustix::process::setsid().context("cannot leave the caller's session")?;
         Mode::Detached
+    } else if let Some(unit) = pod.service_unit() {
+        logging::speak_for(unit);
+        Mode::Service
     } else {
         Mode::Foreground
     };
     run::run(pod, mode)
+}
+
+/// Tells the service manager, if one listens, why there is no pod.
+fn tell_of(error: &anyhow::Error) {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    let errno = causes.find_map(std::io::Error::raw_os_error);
+    let errno = errno.map_or(String::new(), |errno| format!("ERRNO={errno}\n"));
+    let text = summary::clean(&format!("{error:#}"));
+    notify::notify(&format!("{errno}STATUS={text}"));
 }
 
 /// What is left to do when the pod has ended, or was refused.

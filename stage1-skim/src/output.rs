@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::journal::{self, Entry};
+use crate::notify;
 
 /// How long a pod runs before its output is followed: for one that ends sooner it is not worth
 /// it, as what is left at the end is read anyway.
@@ -33,7 +34,7 @@ impl Source {
     /// journalctl for the entries after `cursor`, or all.
     fn journalctl(&self, cursor: Option<&str>, follow: bool) -> Command {
         let mut journalctl = Command::new("journalctl");
-        journalctl
+        notify::withhold(&mut journalctl)
             .args(["--quiet", "--all", "--lines=all", "--output=export"])
             .arg("--output-fields=MESSAGE,SKIM_APP")
             .args(cursor.map(|cursor| format!("--after-cursor={cursor}")))

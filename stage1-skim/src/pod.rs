@@ -254,6 +254,24 @@ pub struct EnvVar {
 }
 
 #[cfg(test)]
+impl PodPlan {
+    /// A pod for unit tests to vary.
+    pub(crate) fn example(apps: &[AppPlan]) -> Self {
+        Self {
+            version: CONTRACT_VERSION,
+            uuid: "6ba7b810-9dad-11d1-80b4-00c04fd430c8".into(),
+            apps: apps.to_vec(),
+            volumes: Vec::new(),
+            slice_settings: Vec::new(),
+            annotations: BTreeMap::new(),
+            interactive: false,
+            service: None,
+            manifest: Value::Null,
+        }
+    }
+}
+
+#[cfg(test)]
 impl AppPlan {
     /// An app for unit tests to vary: root's, out of an image of no further qualities.
     pub(crate) fn example(name: &str) -> Self {

@@ -12,6 +12,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::names::{self, PodUnits};
 use crate::pod::{AppPlan, CONTRACT_VERSION, PodPlan};
+use crate::progress::Watched;
+use crate::sockets;
 
 /// No plan is larger, in bytes: it holds at most a few manifests.
 const PLAN_MAX: u64 = 64 * 1024 * 1024;
@@ -44,6 +46,27 @@ impl PodDir {
     pub fn services(&self) -> Vec<String> {
         let names = self.plan.apps.iter();
         names.map(|app| self.units.service(&app.name)).collect()
+    }
+
+    /// The apps by their units, in their order.
+    pub fn watched(&self) -> Vec<Watched> {
+        let apps = self.plan.apps.iter();
+        apps.map(|app| Watched {
+            service: self.units.service(&app.name),
+            sockets: match sockets::start(&self.plan, app) {
+                true => sockets::of_app(app, &self.units),
+                false => Vec::new(),
+            },
+        })
+        .collect()
+    }
+
+    /// The unit that the pod runs as, where it is one of the host's.
+    pub fn service_unit(&self) -> Option<&str> {
+        self.plan
+            .service
+            .as_ref()
+            .map(|service| service.unit.as_str())
     }
 
     /// The plan of the app `name`; of the only app where no name is given.

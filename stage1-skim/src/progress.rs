@@ -57,11 +57,25 @@ impl Main {
     }
 }
 
+/// The `result` of an app one of whose sockets has failed (see [`Watched::sockets`]).
+pub const SOCKET_FAILED: &str = "socket";
+
+/// An app, by its units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its service.
+    pub service: String,
+    /// The sockets a connection to which starts it; none where it starts with the pod.
+    pub sockets: Vec<String>,
+}
+
 /// Where one app stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppState {
     /// Its start job is queued or runs.
     Starting,
+    /// Its sockets are open, and the next connection starts it.
+    Listening,
     /// It is up.
     Up,
     /// It has ended and nothing will start it again.
@@ -83,19 +97,44 @@ struct App {
     started: bool,
     /// It was up once: not where it was stopped, or failed, before.
     was_up: bool,
+    sockets: Vec<Socket>,
+    /// Of an app that connections start: whether it runs, and how it ended last.
+    runs: bool,
+    last_end: Option<Ended>,
+}
+
+#[derive(Clone, Debug)]
+struct Socket {
+    unit: String,
+    state: SocketState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SocketState {
+    Starting,
+    Open,
+    Closed,
+    Failed,
 }
 
 impl Progress {
     /// All apps are starting.
-    pub fn new(units: &[String]) -> Self {
-        let app = |unit: &String| App {
-            unit: unit.clone(),
+    pub fn new(apps: impl IntoIterator<Item = Watched>) -> Self {
+        let socket = |unit| Socket {
+            unit,
+            state: SocketState::Starting,
+        };
+        let app = |watched: Watched| App {
+            unit: watched.service,
             state: AppState::Starting,
             started: false,
             was_up: false,
+            sockets: watched.sockets.into_iter().map(socket).collect(),
+            runs: false,
+            last_end: None,
         };
         Self {
-            apps: units.iter().map(app).collect(),
+            apps: apps.into_iter().map(app).collect(),
             first_failure: None,
         }
     }
@@ -107,25 +146,84 @@ impl Progress {
     /// that it requires failed (`dependency`), or else something is wrong with the unit
     /// (org.freedesktop.systemd1(5), `JobRemoved`).
     pub fn job_removed(&mut self, unit: &str, result: &str) {
+        if let Some((index, socket)) = self.socket(unit) {
+            return self.socket_job_removed(index, socket, result);
+        }
         let Some(index) = self.index(unit) else {
             return;
         };
-        if self.apps[index].started {
+        let app = &mut self.apps[index];
+        if !app.sockets.is_empty() {
+            app.was_up |= result == "done";
+            // Whether it is to be started is for the next connection to say.
+            if is_no_start(result) && is_failure(result) {
+                self.end(index, never_started(result));
+            }
+            return;
+        }
+        if app.started {
             return;
         }
         self.apps[index].started = true;
         self.apps[index].was_up = result == "done";
-        if !matches!(result, "done" | "failed") {
-            self.end(
-                index,
-                Ended {
-                    code: None,
-                    failed: !matches!(result, "canceled" | "collected" | "skipped"),
-                    result: result.to_string(),
-                    main: Main::Never,
-                    was_up: false,
-                },
-            );
+        if is_no_start(result) {
+            self.end(index, never_started(result));
+        }
+    }
+
+    fn socket_job_removed(&mut self, index: usize, socket: usize, result: &str) {
+        let socket = &mut self.apps[index].sockets[socket];
+        if socket.state == SocketState::Starting {
+            socket.state = match result {
+                "done" => SocketState::Open,
+                result if is_failure(result) => SocketState::Failed,
+                _ => SocketState::Closed,
+            };
+            self.settle(index);
+        }
+    }
+
+    /// Takes in `ActiveState` of a socket.
+    pub fn observe_socket(&mut self, unit: &str, active: &str) {
+        let Some((index, socket)) = self.socket(unit) else {
+            return;
+        };
+        let socket = &mut self.apps[index].sockets[socket];
+        socket.state = match active {
+            "active" => SocketState::Open,
+            "failed" => SocketState::Failed,
+            // Before the start job ran.
+            "inactive" if socket.state != SocketState::Starting => SocketState::Closed,
+            _ => return,
+        };
+        self.settle(index);
+    }
+
+    /// Where an app that connections start stands, once its service or a socket has changed.
+    fn settle(&mut self, index: usize) {
+        let app = &mut self.apps[index];
+        if matches!(&app.state, AppState::Ended(ended) if ended.failed) {
+            return;
+        }
+        let all = |state| app.sockets.iter().all(|socket| socket.state == state);
+        let mut sockets = app.sockets.iter();
+        if sockets.any(|socket| socket.state == SocketState::Failed) {
+            let ended = Ended {
+                failed: true,
+                ..app.last_end.clone().unwrap_or(never_started(""))
+            };
+            let result = SOCKET_FAILED.to_string();
+            self.end(index, Ended { result, ..ended });
+        } else if app.runs {
+            // Its service tells.
+        } else if all(SocketState::Open) {
+            app.state = AppState::Listening;
+        } else if all(SocketState::Closed) {
+            let ended = app.last_end.clone();
+            let ended = ended.unwrap_or(never_started("canceled"));
+            self.end(index, ended);
+        } else {
+            app.state = AppState::Starting;
         }
     }
 
@@ -134,6 +232,9 @@ impl Progress {
         let Some(index) = self.index(unit) else {
             return;
         };
+        if !self.apps[index].sockets.is_empty() {
+            return self.observe_on_demand(index, service);
+        }
         let app = &mut self.apps[index];
         match service.active.as_str() {
             // A job is queued, as in a restart by hand: it is not over.
@@ -142,16 +243,7 @@ impl Progress {
             "inactive" if !app.started => (),
             // Its unit was unloaded while nobody listened, and with it how the app ended.
             "inactive" if !has_run(service) && app.state == AppState::Up => {
-                self.end(
-                    index,
-                    Ended {
-                        code: None,
-                        failed: true,
-                        result: "unknown".to_string(),
-                        main: Main::Never,
-                        was_up: true,
-                    },
-                );
+                self.end(index, vanished());
             }
             "inactive" | "failed" => {
                 app.started = true;
@@ -171,11 +263,43 @@ impl Progress {
         }
     }
 
-    /// Whether every app is up, or has been and has ended well.
+    /// As [`Progress::observe`], of an app that connections start.
+    fn observe_on_demand(&mut self, index: usize, service: &ServiceState) {
+        let app = &mut self.apps[index];
+        match service.active.as_str() {
+            "inactive" | "failed" if service.has_job => (),
+            "inactive" if !has_run(service) && app.state == AppState::Up => {
+                self.end(index, vanished());
+            }
+            "inactive" | "failed" => {
+                app.runs = false;
+                if has_run(service) || service.active == "failed" {
+                    let ended = ended(service, app.was_up);
+                    app.last_end = Some(ended.clone());
+                    let is_known = matches!(&app.state, AppState::Ended(ended) if ended.failed);
+                    if ended.failed && !is_known {
+                        self.end(index, ended);
+                    }
+                }
+                self.settle(index);
+            }
+            "active" | "reloading" => {
+                (app.runs, app.was_up) = (true, true);
+                app.state = AppState::Up;
+            }
+            "activating" => {
+                app.runs = true;
+                app.state = AppState::Starting;
+            }
+            _ => (),
+        }
+    }
+
+    /// Whether every app is up or waits for connections, or has been up and has ended well.
     pub fn is_ready(&self) -> bool {
         self.apps.iter().all(|app| match &app.state {
             AppState::Starting => false,
-            AppState::Up => true,
+            AppState::Listening | AppState::Up => true,
             AppState::Ended(ended) => app.was_up && !ended.failed,
         })
     }
@@ -187,11 +311,13 @@ impl Progress {
             .any(|app| matches!(&app.state, AppState::Ended(ended) if ended.failed))
     }
 
-    /// Whether every app has ended.
+    /// Whether every app has ended, and no connection will start one again.
     pub fn all_ended(&self) -> bool {
-        self.apps
-            .iter()
-            .all(|app| matches!(app.state, AppState::Ended(_)))
+        self.apps.iter().all(|app| {
+            let mut sockets = app.sockets.iter();
+            let is_over = |state| matches!(state, SocketState::Closed | SocketState::Failed);
+            matches!(app.state, AppState::Ended(_)) && sockets.all(|socket| is_over(socket.state))
+        })
     }
 
     /// The app that failed first: its unit, and how.
@@ -221,8 +347,17 @@ impl Progress {
         })
     }
 
+    /// Where each app stands, by its service.
+    pub fn states(&self) -> impl Iterator<Item = (&str, &AppState)> {
+        let apps = self.apps.iter();
+        apps.map(|app| (app.unit.as_str(), &app.state))
+    }
+
     /// Whether the start job of `unit` has not ended yet, as far as is known.
     pub fn is_waiting(&self, unit: &str) -> bool {
+        if let Some((index, socket)) = self.socket(unit) {
+            return self.apps[index].sockets[socket].state == SocketState::Starting;
+        }
         self.index(unit)
             .is_some_and(|index| !self.apps[index].started)
     }
@@ -242,12 +377,48 @@ impl Progress {
         self.apps.iter().position(|app| app.unit == unit)
     }
 
+    fn socket(&self, unit: &str) -> Option<(usize, usize)> {
+        let mut apps = self.apps.iter().enumerate();
+        apps.find_map(|(index, app)| {
+            let socket = app.sockets.iter().position(|socket| socket.unit == unit)?;
+            Some((index, socket))
+        })
+    }
+
     fn end(&mut self, index: usize, ended: Ended) {
         // An app that could not start because another failed is not the cause.
         if ended.failed && ended.result != "dependency" && self.first_failure.is_none() {
             self.first_failure = Some(index);
         }
         self.apps[index].state = AppState::Ended(ended);
+    }
+}
+
+/// Whether a start job with this result never got to start its unit.
+fn is_no_start(result: &str) -> bool {
+    !matches!(result, "done" | "failed")
+}
+
+/// Whether somebody else than the user is to blame for a start job's result.
+fn is_failure(result: &str) -> bool {
+    !matches!(result, "canceled" | "collected" | "skipped")
+}
+
+fn never_started(result: &str) -> Ended {
+    Ended {
+        code: None,
+        failed: is_failure(result),
+        result: result.to_string(),
+        main: Main::Never,
+        was_up: false,
+    }
+}
+
+/// The end of an app whose unit is not there any more.
+fn vanished() -> Ended {
+    Ended {
+        was_up: true,
+        ..never_started("unknown")
     }
 }
 
@@ -268,136 +439,4 @@ fn ended(service: &ServiceState, was_up: bool) -> Ended {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bus::ServiceEnd;
-
-    fn service(active: &str, result: &str, main_code: i32, main_status: i32) -> ServiceState {
-        ServiceState {
-            active: active.into(),
-            has_job: false,
-            end: Some(ServiceEnd {
-                result: result.into(),
-                was_started: true,
-                code: main_code,
-                status: main_status,
-            }),
-        }
-    }
-
-    fn two() -> Progress {
-        Progress::new(&["a".to_string(), "b".to_string()])
-    }
-
-    #[test]
-    fn clean_exits_leave_the_others_running() {
-        let mut pod = two();
-        pod.job_removed("a", "done");
-        pod.observe("a", &service("active", "success", 0, 0));
-        pod.job_removed("b", "done");
-        pod.observe("b", &service("active", "success", 0, 0));
-        pod.observe("a", &service("inactive", "success", CLD_EXITED, 0));
-        assert!(pod.is_ready() && !pod.all_ended());
-        pod.observe("b", &service("inactive", "success", 2, 15));
-        assert!(pod.all_ended());
-        assert_eq!(pod.code(), 0);
-        assert_eq!(pod.codes().collect::<Vec<_>>(), [("a", 0), ("b", 143)]);
-    }
-
-    #[test]
-    fn what_was_stopped_before_it_was_up_is_not_ready() {
-        let mut pod = Progress::new(&["a".to_string()]);
-        pod.job_removed("a", "canceled");
-        assert!(!pod.is_ready());
-        pod.observe("a", &service("deactivating", "success", 0, 0));
-        assert!(!pod.is_ready() && !pod.all_ended());
-        pod.observe("a", &service("inactive", "success", 2, 15));
-        assert!(!pod.is_ready() && pod.all_ended() && !pod.has_failed());
-    }
-
-    #[test]
-    fn the_first_failure_gives_the_code() {
-        let mut pod = two();
-        pod.job_removed("a", "done");
-        pod.job_removed("b", "done");
-        pod.observe("b", &service("failed", "exit-code", CLD_EXITED, 5));
-        pod.observe("a", &service("failed", "signal", 2, 9));
-        assert_eq!(pod.code(), 5);
-        assert_eq!(pod.first_failure().unwrap().0, "b");
-    }
-
-    #[test]
-    fn what_could_not_start_is_not_the_cause() {
-        let mut pod = two();
-        pod.job_removed("b", "dependency");
-        pod.job_removed("a", "failed");
-        pod.observe("a", &service("failed", "exit-code", CLD_EXITED, 203));
-        assert!(pod.all_ended());
-        assert_eq!(pod.code(), 203);
-        assert!(pod.has_failed() && !pod.is_ready());
-        assert_eq!(pod.codes().collect::<Vec<_>>(), [("a", 203)]);
-    }
-
-    #[test]
-    fn a_failure_without_a_code_is_still_one() {
-        let mut pod = Progress::new(&["a".to_string()]);
-        pod.job_removed("a", "failed");
-        pod.observe("a", &service("failed", "protocol", CLD_EXITED, 0));
-        assert_eq!(pod.code(), EXIT_ERROR);
-    }
-
-    #[test]
-    fn restarts_are_not_the_end() {
-        let mut pod = Progress::new(&["a".to_string()]);
-        pod.job_removed("a", "done");
-        pod.observe("a", &service("activating", "signal", 2, 9));
-        assert!(!pod.all_ended() && !pod.is_ready() && !pod.has_failed());
-        let mut queued = service("inactive", "success", CLD_EXITED, 0);
-        queued.has_job = true;
-        pod.observe("a", &queued);
-        assert!(!pod.all_ended());
-        pod.observe("a", &service("inactive", "success", CLD_EXITED, 0));
-        assert!(pod.all_ended());
-        pod.observe("a", &service("active", "success", 0, 0));
-        assert!(!pod.all_ended());
-    }
-
-    #[test]
-    fn what_a_job_s_result_means() {
-        for (result, failed) in [
-            ("canceled", false),
-            ("skipped", false),
-            ("dependency", true),
-            ("timeout", true),
-            ("assert", true),
-            ("invalid", true),
-            ("unsupported", true),
-        ] {
-            let mut pod = Progress::new(&["a".to_string()]);
-            pod.job_removed("a", result);
-            assert!(pod.all_ended(), "{result}");
-            assert_eq!(pod.has_failed(), failed, "{result}");
-            assert_eq!(pod.code(), if failed { EXIT_ERROR } else { 0 }, "{result}");
-        }
-    }
-
-    #[test]
-    fn an_app_that_vanished_has_failed() {
-        let mut pod = Progress::new(&["a".to_string()]);
-        pod.job_removed("a", "done");
-        pod.observe("a", &service("active", "success", 0, 0));
-        let mut gone = service("inactive", "success", 0, 0);
-        gone.end = Some(ServiceEnd::default());
-        pod.observe("a", &gone);
-        assert!(pod.all_ended());
-        assert_eq!(pod.code(), EXIT_ERROR);
-    }
-
-    #[test]
-    fn inactive_before_the_start_job_is_not_the_end() {
-        let mut pod = Progress::new(&["a".to_string()]);
-        pod.observe("a", &service("inactive", "success", 0, 0));
-        assert!(!pod.all_ended() && !pod.is_ready());
-        assert!(pod.is_waiting("a"));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 use crate::bus::ServiceDetail;
 use crate::diagnosis::{self, Facts};
 use crate::pod_dir::PodDir;
-use crate::progress::Ended;
+use crate::progress::{self, Ended};
 use crate::{journal, logging};
 
 /// How many of the last entries about the app are looked at.
@@ -26,13 +26,18 @@ pub fn report(
     else {
         return;
     };
-    let journal = journal::tail(service, JOURNAL_ENTRIES).unwrap_or_else(|error| {
+    // Where its socket has failed, that is what there is to tell.
+    let culprit = match &detail.failed_socket {
+        Some(socket) if ended.result == progress::SOCKET_FAILED => &socket.unit,
+        _ => service,
+    };
+    let journal = journal::tail(culprit, JOURNAL_ENTRIES).unwrap_or_else(|error| {
         log::debug!("{error:#}");
         Vec::new()
     });
     let facts = Facts {
         app,
-        service,
+        service: culprit,
         ended,
         detail,
         journal: &journal,
@@ -41,7 +46,7 @@ pub fn report(
         .suspect()
         .and_then(|suspect| diagnosis::look(app, suspect));
     log::error!("{}", facts.headline(finding.as_ref()));
-    for line in diagnosis::excerpt(service, &journal, is_output_shown) {
+    for line in diagnosis::excerpt(culprit, &journal, is_output_shown) {
         logging::detail(&format!("    {line}"));
     }
     log::info!("see: skim logs {} {}", pod.plan.uuid, app.name);

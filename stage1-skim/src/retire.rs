@@ -40,5 +40,6 @@ fn leave_slice(pod: &PodDir, bus: &BlockingBus) -> Result<()> {
         wants: &[],
         stops: &[],
         hang_up: false,
+        default_dependencies: true,
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::bus::{Bus, Listener, Scope};
-use crate::holder::{Holder, Local, Mode};
+use crate::holder::{Holder, Local, Mode, Units};
 use crate::names;
 use crate::pod_dir::PodDir;
 use crate::write::UnitDirectory;
@@ -38,18 +38,23 @@ pub fn run(pod: &PodDir, mode: Mode) -> Result<u8> {
 
 /// Writes the unit files and starts the scope, and the services with it.
 async fn start(pod: &PodDir) -> Result<(Bus, Listener)> {
-    let services = pod.services();
+    let units = Units::of(pod);
     let stage1 = std::env::current_exe().context("cannot tell the path of stage1-skim itself")?;
-    let files = units::units(&pod.plan, &stage1)?;
     let directory = UnitDirectory::open()?;
     let bus = Bus::connect().await?;
-    let events = bus.listen(&services).await?;
+    let before = match pod.service_unit() {
+        Some(unit) => bus.ordered_after(unit).await?,
+        None => Vec::new(),
+    };
+    let files = units::units_before(&pod.plan, &stage1, &before)?;
+    let watched = units.watched();
+    let events = bus.listen(&watched).await?;
     // Until the scope is there, gc must not take the slice above it away.
     let lock = pod.lock_all_pods()?;
     directory.write_root_slice()?;
     directory.write(&files)?;
-    for service in &services {
-        bus.reference(service).await?;
+    for unit in &watched {
+        bus.reference(unit).await?;
     }
     let (name, slice) = (pod.units.scope(), pod.units.slice());
     bus.start_scope(&Scope {
@@ -57,10 +62,12 @@ async fn start(pod: &PodDir) -> Result<(Bus, Listener)> {
         description: &format!("skim pod {}", pod.plan.uuid),
         slice: &slice,
         pid: std::process::id(),
-        wants: &services,
-        // Else one could start its app again while the pod stops.
-        stops: &sockets::names(&pod.plan, &pod.units),
+        wants: &units.wanted(),
+        // Sockets, too: else one could start its app again while the pod stops.
+        stops: &[pod.services(), sockets::names(&pod.plan, &pod.units)].concat(),
         hang_up: false,
+        // A service of systemd has its own place in the order of things.
+        default_dependencies: pod.plan.service.is_none(),
     })
     .await?;
     drop(lock);

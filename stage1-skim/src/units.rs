@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::escape;
 use crate::interactive;
+use crate::journal;
 use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
+use crate::order;
 use crate::pod::{AppPlan, Credentials, PodPlan};
 use crate::sandbox::{self, Sandbox};
 use crate::sockets;
@@ -31,8 +33,17 @@ pub struct UnitFile {
 /// Where a value of the plan cannot be expressed in a unit file; the message names the app and
 /// the value.
 pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
+    units_before(plan, stage1, &[])
+}
+
+/// As [`units`]; `before` are the units that start after the service that the pod runs as.
+///
+/// # Errors
+/// As [`units`].
+pub fn units_before(plan: &PodPlan, stage1: &Path, before: &[String]) -> Result<Vec<UnitFile>> {
     let names = PodUnits::new(&plan.uuid);
-    let mut slice_settings = plan.slice_settings.clone();
+    let mut slice_settings = order::of_slice(plan);
+    slice_settings.extend(plan.slice_settings.iter().cloned());
     if plan.interactive {
         interactive::check(plan)?;
         slice_settings.extend(plan.apps.iter().flat_map(interactive::slice_settings));
@@ -45,13 +56,14 @@ pub fn units(plan: &PodPlan, stage1: &Path) -> Result<Vec<UnitFile>> {
     if plan.interactive {
         return Ok(files);
     }
+    let order = order::of_services(plan, &names, before)?;
     for app in &plan.apps {
         let name = names.service(&app.name);
-        let text = service(plan, app, &names, stage1)
+        let text = service(plan, app, &names, &order, stage1)
             .and_then(|text| check_name(&name).map(|()| text))
             .with_context(|| format!("app {}", app.name))?;
         files.push(UnitFile { name, text });
-        for socket in sockets::unit_files(plan, app, &names) {
+        for socket in sockets::unit_files(plan, app, &names, &order) {
             check_name(&socket.name).with_context(|| format!("app {}", app.name))?;
             files.push(socket);
         }
@@ -67,9 +79,11 @@ fn check_name(unit: &str) -> Result<()> {
     Ok(())
 }
 
-/// The slice above all pods' slices, for a host that has none installed.
+/// The slice above all pods' slices, for a host that has none installed. Its stop would be that of
+/// all pods, out of their order.
 pub fn root_slice() -> UnitFile {
-    slice(ROOT_SLICE, "skim pods", &[])
+    let settings = [Setting::unit("DefaultDependencies", "no")];
+    slice(ROOT_SLICE, "skim pods", &settings)
 }
 
 /// A slice that goes when nothing in it is left: one that a scope merely pulled in would stay
@@ -86,9 +100,16 @@ fn slice(name: &str, description: &str, further: &[Setting]) -> UnitFile {
     }
 }
 
-fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Result<String> {
+fn service(
+    plan: &PodPlan,
+    app: &AppPlan,
+    names: &PodUnits,
+    order: &[Setting],
+    stage1: &Path,
+) -> Result<String> {
     let sandbox = sandbox::of(app, &plan.volumes, stage1)?;
     let mut settings = dependencies(plan, app, names);
+    settings.extend_from_slice(order);
     settings.extend(execution(plan, app, names)?);
     settings.extend(commands(app, &sandbox, stage1)?);
     let mut text = unit::render(&[], &settings);
@@ -110,7 +131,8 @@ fn service(plan: &PodPlan, app: &AppPlan, names: &PodUnits, stage1: &Path) -> Re
 ///
 /// The scope wants its apps and propagates its stop to them (see [`crate::bus::Scope`]); should
 /// it end without a stop, as when the holder is killed, nothing needs the apps any more and
-/// `StopWhenUnneeded=` stops them. `BindsTo=` the scope would say the same in one word, but a
+/// `StopWhenUnneeded=` stops them; those that a connection starts stop with their sockets
+/// ([`sockets`]). `BindsTo=` the scope would say the same in one word, but a
 /// scope exists only while it runs, so that systemd-analyze(1) would find fault with every unit.
 ///
 /// `Requires=`, not `BindsTo=`, between apps: else an app would stay down after one that it
@@ -123,14 +145,16 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
     let mut settings = vec![
         Setting::unit("Description", escape::text(&description)),
         Setting::unit("CollectMode", "inactive-or-failed"),
-        Setting::unit("StopWhenUnneeded", "yes"),
         Setting::unit("After", names.scope()),
     ];
+    if !sockets::start(plan, app) {
+        settings.push(Setting::unit("StopWhenUnneeded", "yes"));
+    }
     for required in &app.requires {
         settings.push(Setting::unit("Requires", names.service(required)));
         settings.push(Setting::unit("After", names.service(required)));
     }
-    settings.extend(sockets::of_service(app, names));
+    settings.extend(sockets::of_service(plan, app, names));
     settings
 }
 
@@ -174,11 +198,14 @@ fn commands(app: &AppPlan, sandbox: &Sandbox, stage1: &Path) -> Result<Vec<Setti
 }
 
 fn log_fields(plan: &PodPlan, app: &AppPlan) -> Result<String> {
-    let fields = [
+    let mut fields = vec![
         ("SKIM_POD_UUID", &plan.uuid),
         ("SKIM_APP", &app.name),
         ("SKIM_IMAGE", &app.image.id),
     ];
+    if let Some(service) = &plan.service {
+        fields.push((journal::OBJECT_UNIT, &service.unit));
+    }
     let words: Result<Vec<_>, _> = fields
         .iter()
         .map(|(name, value)| escape::quoted(&format!("{name}={value}")))

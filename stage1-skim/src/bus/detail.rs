@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Bus, SERVICE, SERVICE_INTERFACE, UNIT_INTERFACE, object_path};
+use super::{Bus, SERVICE_INTERFACE, SOCKET_INTERFACE, UNIT_INTERFACE};
 
 /// Dependencies whose failure keeps a unit from being started (systemd.unit(5)).
 const HARD_DEPENDENCIES: [&str; 3] = ["Requires", "Requisite", "BindsTo"];
@@ -27,6 +27,17 @@ pub struct ServiceDetail {
     pub post_stop: Vec<CommandEnd>,
     /// A unit that it cannot do without, and which is not up.
     pub failed_dependency: Option<String>,
+    /// A socket of its own that has failed.
+    pub failed_socket: Option<FailedSocket>,
+}
+
+/// A socket that does not listen any more, or never did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedSocket {
+    /// The unit.
+    pub unit: String,
+    /// Its `Result=`: resources, trigger-limit-hit, …
+    pub result: String,
 }
 
 /// How a command beside the main one ended last.
@@ -75,21 +86,28 @@ impl Bus {
             pre_start: self.commands(unit, "ExecStartPre").await?,
             post_stop: self.commands(unit, "ExecStopPost").await?,
             failed_dependency: self.failed_dependency(unit).await?,
+            failed_socket: None,
         })
     }
 
+    /// The one of the sockets that has failed.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn failed_socket(&self, sockets: &[String]) -> Result<Option<FailedSocket>> {
+        for unit in sockets {
+            if self.unit_state(unit).await?.0 == "failed" {
+                return Ok(Some(FailedSocket {
+                    unit: unit.clone(),
+                    result: self.property(unit, SOCKET_INTERFACE, "Result").await?,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
     async fn commands(&self, unit: &str, name: &str) -> Result<Vec<CommandEnd>> {
-        let reply = self
-            .connection
-            .call_method(
-                Some(SERVICE),
-                object_path(unit),
-                Some("org.freedesktop.DBus.Properties"),
-                "Get",
-                &(SERVICE_INTERFACE, name),
-            )
-            .await
-            .with_context(|| format!("cannot read {name} of {unit}"))?;
+        let reply = self.get(unit, SERVICE_INTERFACE, name).await?;
         let body = reply.body();
         let value: zbus::Variant<'_> = body.deserialize()?;
         let commands = Commands::try_from(value);

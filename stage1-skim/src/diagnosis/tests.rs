@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::*;
 
 const SERVICE: &str = "skim-0-web.service";
+const SOCKET: &str = "skim-0-web.http.socket";
 
 fn app() -> AppPlan {
     let command = |path: &str| ExecPlan {
@@ -361,4 +362,42 @@ fn shows_what_was_not_shown() {
     assert_eq!((last.len(), last[0].as_str()), (10, "20"));
     let long = excerpt(SERVICE, &[of_app(&"ä".repeat(5000))], false);
     assert_eq!(long[0].chars().count(), 301);
+}
+
+#[test]
+fn sockets_that_fail_are_named() {
+    let failed = |result: &'static str, main, by: &str, says| {
+        let socket = FailedSocket {
+            unit: SOCKET.into(),
+            result: by.into(),
+        };
+        Case::new(result, main, says).with(|case| case.detail.failed_socket = Some(socket))
+    };
+    check([
+        failed(
+            "socket",
+            Main::Exited(0),
+            "trigger-limit-hit",
+            "its socket skim-0-web.http.socket started it again and again, as it ends without \
+             taking the connection (trigger-limit-hit)",
+        ),
+        failed(
+            "start-limit-hit",
+            Main::Exited(0),
+            "service-start-limit-hit",
+            "exited with code 0, and its socket skim-0-web.http.socket started it too often \
+             (start-limit-hit)",
+        ),
+        failed(
+            "socket",
+            Main::Never,
+            "resources",
+            "its socket skim-0-web.http.socket does not listen (resources)",
+        ),
+        Case::new(
+            "socket",
+            Main::Never,
+            "not started, as its socket could not be opened",
+        ),
+    ]);
 }

@@ -7,13 +7,12 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
-    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities as sets_of, set_capabilities, set_no_new_privs,
 };
 
-use crate::credentials;
 use crate::execute::execute;
 use crate::pod::{AppPlan, Capabilities, Credentials};
+use crate::{capabilities, credentials};
 
 const OOM_SCORE_ADJUST: &str = "OOMScoreAdjust";
 const NO_NEW_PRIVILEGES: &str = "NoNewPrivileges";
@@ -80,20 +79,14 @@ pub fn become_app(app: &AppPlan, program: Program) -> Result<Infallible> {
 /// As systemd does for `CapabilityBoundingSet=` and `AmbientCapabilities=`: what is dropped is
 /// gone once the app is executed.
 fn confine(confined: &Capabilities, is_root: bool) -> Result<()> {
-    let named = |names: &[String]| crate::capabilities::set(names.iter().map(String::as_str));
+    let named = |names: &[String]| capabilities::set(names.iter().map(String::as_str));
     let (kept, is_ambient) = match confined {
         Capabilities::Retain(names) => (named(names)?, !is_root),
         Capabilities::Remove(names) => (CapabilitySet::all() - named(names)?, false),
     };
-    for capability in (CapabilitySet::all() - kept).iter() {
-        match remove_capability_from_bounding_set(capability) {
-            // This kernel does not have it.
-            Err(rustix::io::Errno::INVAL) => (),
-            dropped => dropped?,
-        }
-    }
+    capabilities::drop_from_bounding_set(CapabilitySet::all() - kept)?;
     if is_ambient {
-        let own = capabilities(None)?;
+        let own = sets_of(None)?;
         set_capabilities(
             None,
             CapabilitySets {
@@ -101,9 +94,7 @@ fn confine(confined: &Capabilities, is_root: bool) -> Result<()> {
                 ..own
             },
         )?;
-        for capability in kept.iter() {
-            configure_capability_in_ambient_set(capability, true)?;
-        }
+        capabilities::raise_ambient(kept)?;
     }
     Ok(())
 }
