@@ -11,8 +11,8 @@ use stage1_skim::stdio;
 
 use crate::commands::refused_verbs::RefusedArguments;
 use crate::commands::{
-    app_arguments, cat_manifest, completion, config, enter, export, fetch, gc, image, list, logs,
-    man, prepare, rm, run, run_prepared, service, status, stop, trust, version,
+    app_arguments, cat_manifest, check, completion, config, enter, export, fetch, gc, image, list,
+    logs, man, prepare, rm, run, run_prepared, service, status, stop, trust, version,
 };
 use crate::refused;
 
@@ -122,6 +122,8 @@ pub enum Verb {
     Rm(rm::RmArguments),
     /// Remove all pods that have exited
     Gc(gc::GcArguments),
+    /// Check pod files, from which systemd runs pods
+    Check(check::CheckArguments),
     /// Print the configuration
     Config(config::ConfigArguments),
     /// Print the versions of skim, its stage1 and systemd

@@ -8,7 +8,7 @@
 //! - [`fetch`]: from what a user calls an image to an image in the store
 //! - [`pod`]: from a request to a prepared pod; `mounting`: what is mounted for it;
 //!   [`overlay`]: an app's rootfs
-//! - [`pod_file`]: files from which pods run as services of systemd
+//! - [`pod_file`]: files from which pods run as services of systemd; [`generator`]: their units
 //! - [`registry`]: images over the network
 //! - [`gc`]: what to take away, and how
 
@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod fetch;
 pub mod gc;
+pub mod generator;
 pub mod host;
 pub mod image;
 mod mounting;

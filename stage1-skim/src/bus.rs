@@ -28,6 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 const QUEUE: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 const SERVICE: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "/org/freedesktop/systemd1";
 const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
@@ -290,17 +291,9 @@ impl Bus {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn systemd_version(&self) -> Result<String> {
-        let reply = self
-            .connection
-            .call_method(
-                Some(SERVICE),
-                "/org/freedesktop/systemd1",
-                Some("org.freedesktop.DBus.Properties"),
-                "Get",
-                &("org.freedesktop.systemd1.Manager", "Version"),
-            )
-            .await
-            .context("cannot read the version of systemd")?;
+        let interface = "org.freedesktop.systemd1.Manager";
+        let reply = self.get_at(MANAGER, interface, "Version").await;
+        let reply = reply.context("cannot read the version of systemd")?;
         let value: OwnedVariant = reply.body().deserialize()?;
         String::try_from(value).context("the version of systemd has an odd type")
     }
@@ -316,16 +309,20 @@ impl Bus {
     }
 
     async fn get(&self, unit: &str, interface: &str, name: &str) -> Result<Message> {
+        let reply = self.get_at(object_path(unit), interface, name).await;
+        reply.with_context(|| format!("cannot read {name} of {unit}"))
+    }
+
+    /// A property of the object at `path`.
+    async fn get_at<P>(&self, path: P, interface: &str, name: &str) -> zbus::Result<Message>
+    where
+        P: TryInto<zbus::ObjectPath<'static>>,
+        P::Error: Into<zbus::Error>,
+    {
+        let properties = Some("org.freedesktop.DBus.Properties");
         self.connection
-            .call_method(
-                Some(SERVICE),
-                object_path(unit),
-                Some("org.freedesktop.DBus.Properties"),
-                "Get",
-                &(interface, name),
-            )
+            .call_method(Some(SERVICE), path, properties, "Get", &(interface, name))
             .await
-            .with_context(|| format!("cannot read {name} of {unit}"))
     }
 
     async fn call(&self, unit: &str, interface: &str, method: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::host::Host;
 pub mod app_arguments;
 pub mod app_flags;
 pub mod cat_manifest;
+pub mod check;
 pub mod completion;
 pub mod config;
 pub mod enter;
@@ -66,6 +67,7 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Config(_) => config::run(&host),
         Verb::Version(arguments) => version::run(&host, &arguments),
         Verb::Completion(arguments) => completion::run(&arguments),
+        Verb::Check(arguments) => check::run(&host, &arguments),
         Verb::Service(verb) => service::run(&host, &verb),
         Verb::Man(arguments) => man::run(&arguments),
         Verb::Attach(_) => refused_verbs::run(Refused::Attach),

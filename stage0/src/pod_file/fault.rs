@@ -78,6 +78,11 @@ impl Faults {
         (!faults.is_empty()).then_some(Self(faults))
     }
 
+    /// One fault of a whole file.
+    pub fn of_file(path: &Path, what: impl Into<String>) -> Self {
+        Self::one(Fault::of_file(path, what))
+    }
+
     /// The one fault.
     pub fn one(fault: Fault) -> Self {
         Self(vec![fault])

@@ -91,25 +91,56 @@ impl SearchPath {
     /// # Errors
     /// What of it cannot be read.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<Text>>, Faults> {
-        let file = format!("{name}{EXTENSION}");
-        let Some(path) = self.first(&file) else {
-            return Ok(None);
-        };
+        match self.first(&format!("{name}{EXTENSION}")) {
+            Some(path) => self.texts_at(&path, name),
+            None => Ok(None),
+        }
+    }
+
+    /// The texts of the pod file at `path`, whose name is `name`, and of its drop-ins; `None` where
+    /// it is masked.
+    fn texts_at(&self, path: &Path, name: &str) -> Result<Option<Vec<Text>>, Faults> {
         let of_file = |path: &Path, error: anyhow::Error| {
             Faults::one(Fault::of_file(path, format!("{:#}", plain(error))))
         };
-        let Some(main) = read(&path).map_err(|error| of_file(&path, error))? else {
+        let Some(main) = read(path).map_err(|error| of_file(path, error))? else {
             return Ok(None);
         };
-        let directory = format!("{file}.d");
-        let paths = self
-            .dropins(&directory)
-            .map_err(|error| of_file(&path, error))?;
+        let directory = format!("{name}{EXTENSION}.d");
+        let paths = self.dropins(&directory);
+        let paths = paths.map_err(|error| of_file(path, error))?;
         let mut texts = vec![main];
         for path in paths {
             texts.extend(read(&path).map_err(|error| of_file(&path, error))?);
         }
         Ok(Some(texts))
+    }
+
+    /// Reads the pod file at `path`, wherever it is. Its drop-ins are those of its name, where it
+    /// is in one of the directories; else those beside it.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load_file(&self, path: &Path) -> Result<PodFile, Faults> {
+        let fault = |what: String| Faults::of_file(path, what);
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.and_then(|name| name.strip_suffix(EXTENSION));
+        let name = name.ok_or_else(|| fault(format!("it is not called NAME{EXTENSION}")))?;
+        name::check(name).map_err(|error| fault(format!("{error:#}")))?;
+        let absolute = std::path::absolute(path).map_err(|error| fault(error.to_string()))?;
+        let parent = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let texts = match self.directories.contains(&parent) {
+            true => self.texts_at(&absolute, name)?,
+            false => {
+                let directories = vec![parent];
+                Self { directories }.texts_at(&absolute, name)?
+            }
+        };
+        match texts {
+            Some(texts) => PodFile::parse(name, &texts),
+            None if absolute.exists() => Err(fault("it is empty, which masks the pod".to_string())),
+            None => Err(fault("there is no such file".to_string())),
+        }
     }
 
     /// Reads the pod file `name` and its drop-ins; `None` where there is none, or it is masked.

@@ -1,9 +1,9 @@
 //! What is asked of a service that a pod runs as, and of its apps.
 
 use anyhow::{Context, Result, bail, ensure};
-use zbus::{OwnedObjectPath, OwnedVariant};
+use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
-use super::{BlockingBus, Bus, Event, SERVICE, UNIT_INTERFACE};
+use super::{BlockingBus, Bus, Event, MANAGER, UNIT_INTERFACE};
 
 /// Jobs after which a unit runs.
 const STARTING: [&str; 4] = ["start", "restart", "try-restart", "reload-or-start"];
@@ -36,9 +36,9 @@ impl Bus {
             return Ok(false);
         }
         let interface = "org.freedesktop.systemd1.Job";
-        let kind = self.get(path.as_str(), interface, "JobType").await;
+        let kind = self.get_at(path.into_inner(), interface, "JobType").await;
         Ok(match kind {
-            Ok(kind) => STARTING.contains(&String::try_from(kind)?.as_str()),
+            Ok(kind) => STARTING.contains(&text(&kind)?.as_str()),
             // It has ended meanwhile.
             Err(zbus::Error::MethodError(..)) => false,
             Err(error) => return Err(error).context("cannot read the type of a job"),
@@ -51,19 +51,15 @@ impl Bus {
     /// Where systemd does not answer.
     pub async fn is_host_stopping(&self) -> Result<bool> {
         let interface = "org.freedesktop.systemd1.Manager";
-        let state = self.get("/org/freedesktop/systemd1", interface, "SystemState");
-        let state = state.await.context("cannot read the state of systemd")?;
-        Ok(String::try_from(state)? == "stopping")
+        let state = self.get_at(MANAGER, interface, "SystemState").await;
+        let state = state.context("cannot read the state of systemd")?;
+        Ok(text(&state)? == "stopping")
     }
+}
 
-    async fn get(&self, path: &str, interface: &str, name: &str) -> zbus::Result<OwnedVariant> {
-        let properties = Some("org.freedesktop.DBus.Properties");
-        let reply = self
-            .connection
-            .call_method(Some(SERVICE), path, properties, "Get", &(interface, name))
-            .await?;
-        reply.body().deserialize()
-    }
+fn text(reply: &Message) -> Result<String> {
+    let value: OwnedVariant = reply.body().deserialize()?;
+    Ok(String::try_from(value)?)
 }
 
 impl BlockingBus {
