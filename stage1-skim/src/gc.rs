@@ -1,5 +1,6 @@
 //! The entrypoint `gc`: takes a pod's traces off the host. What is left is the pod's directory.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -11,6 +12,23 @@ use crate::systemd::Systemd;
 use crate::write::UnitDirectory;
 use crate::{cgroup, mounts, stop};
 
+/// Why a pod that has exited stays: these processes of it live on, as `KillMode=process` means
+/// them to.
+#[derive(Debug)]
+pub struct ProcessesLiveOn(Vec<String>);
+
+impl fmt::Display for ProcessesLiveOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "processes of the pod live on ({}): end them, or use skim stop --force",
+            self.0.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for ProcessesLiveOn {}
+
 /// Stops what is left of the pod, removes its unit files, and unmounts its overlays. Each step
 /// finds nothing to do where it was done before, so that it can be repeated after a crash.
 ///
@@ -18,8 +36,7 @@ use crate::{cgroup, mounts, stop};
 /// for a batch of any size.
 ///
 /// # Errors
-/// Where a process of the pod lives on (`KillMode=process` leaves some on purpose), or a mount
-/// is in use: then the pod's directory must stay.
+/// [`ProcessesLiveOn`] where a process of the pod does; or where a mount is in use: then the pod's directory must stay.
 pub fn collect(
     directory: &Path,
     units: &PodUnits,
@@ -38,11 +55,7 @@ pub fn collect(
         }
     }
     let left = cgroup::processes(&units.slice())?;
-    ensure!(
-        left.is_empty(),
-        "processes of the pod live on ({}): end them, or use skim stop --force",
-        left.join(", ")
-    );
+    ensure!(left.is_empty(), ProcessesLiveOn(left));
     mounts::unmount_beneath(directory)?;
     unit_directory.remove(&files)?;
     Ok(!files.is_empty())

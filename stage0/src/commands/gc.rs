@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use stage1_skim::gc::ProcessesLiveOn;
 use stage1_skim::stdio;
 use stage1_skim::write::UnitDirectory;
 
@@ -83,9 +84,16 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
         let Some(pod) = pods.try_lock(found)? else {
             return Ok(());
         };
-        collector
-            .apply(pod, *action)
-            .with_context(|| format!("cannot take the pod {} away", found.uuid))?;
+        match collector.apply(pod, *action) {
+            // It was meant to be so; there is nothing for anybody to do.
+            Err(error) if error.is::<ProcessesLiveOn>() => {
+                log::warn!("the pod {} stays: {error:#}", found.uuid);
+                return Ok(());
+            }
+            outcome => {
+                outcome.with_context(|| format!("cannot take the pod {} away", found.uuid))?;
+            }
+        }
         stdio::print(&format!("{} {}\n", did(*action), found.uuid))?;
         Ok(())
     })?;
