@@ -1,5 +1,7 @@
 //! `skim man`: the manual pages, made of the same text as `--help`. Packages are made with it.
 
+mod pod_file;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +19,14 @@ const EXAMPLES: &str = "Examples:";
 /// Arguments of `skim man`.
 #[derive(Args, Debug)]
 pub struct ManArguments {
-    /// The directory for the pages, which is made if it is missing
+    /// The directory for the pages, which is made if it is missing. Where it is called man1, the
+    /// pages of section 5 go into man5 beside it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
 }
 
-/// Writes a page for every verb that help shows: `skim.1`, `skim-run.1`, `skim-image-list.1` …
+/// Writes a page for every verb that help shows: `skim.1`, `skim-run.1`, `skim-image-list.1` …; and
+/// skim.pod(5), into the directory of its section where the pages have one.
 ///
 /// # Errors
 /// Where a file cannot be written.
@@ -33,6 +37,15 @@ pub fn run(arguments: &ManArguments) -> Result<u8> {
     for (name, page) in pages()? {
         write(&directory.join(name), &page)?;
     }
+    let section = match directory.ends_with("man1") {
+        true => directory.with_file_name("man5"),
+        false => directory.clone(),
+    };
+    std::fs::create_dir_all(&section)
+        .with_context(|| format!("cannot make the directory {}", section.display()))?;
+    let root = Arguments::command();
+    let page = pod_file::page(root.get_version().unwrap_or_default())?;
+    write(&section.join(pod_file::NAME), &page)?;
     Ok(0)
 }
 
