@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod packages;
+mod pod_files;
 mod prepare;
 mod progress;
 mod refusals;

@@ -8,6 +8,7 @@ mod cell;
 pub mod decompress;
 pub mod oci_config;
 mod plan;
+pub mod pod_file;
 pub mod relocate;
 mod script;
 pub mod tar_walk;
@@ -18,10 +19,11 @@ use anyhow::Result;
 pub type Target = fn(&[u8]) -> Result<()>;
 
 /// The targets by their names, which their directories in `seeds/` have too.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("aci_manifest", aci_manifest::run),
     ("decompress", decompress::run),
     ("oci_config", oci_config::run),
+    ("pod_file", pod_file::run),
     ("relocate", relocate::run),
     ("tar_walk", tar_walk::run),
 ];
