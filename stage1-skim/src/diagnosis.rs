@@ -284,6 +284,9 @@ fn not_executed(program: &Path, errno: Option<i32>, finding: Option<&Finding>) -
         (None, Some(errno)) => error_text(errno),
         (None, None) => "systemd does not say why".to_string(),
     };
+    // systemd 257 loses what it says of a program where its unit has more than one field in
+    // LogExtraFields=, as those of apps have.
+    let errno = errno.or_else(|| finding.and_then(|finding| finding.errno(program)));
     let name = match errno {
         Some(errno) => format!(", {:?}", Errno::from_raw(errno)),
         None => String::new(),

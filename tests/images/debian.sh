@@ -1,8 +1,17 @@
 # shellcheck shell=bash
-# Images made of Debian packages of another release than the machine's: dynamic executables against
-# a newer C library.
+# Images made of Debian packages.
 
+# The release that the daemons' and the services' images are made of, on every machine. Programs
+# whose C library has to be another than the machine's are made of other_suite.
 IMAGE_SUITE=trixie
+
+# A release whose C library is not that of the machine, which is newer or older.
+other_suite() {
+    case $MACHINE_SUITE in
+        trixie) echo bookworm ;;
+        *) echo trixie ;;
+    esac
+}
 
 # extract_packages ROOTFS PACKAGE… : their files, and those of their dependencies, with no
 # maintainer script run; the first one's version goes to ROOTFS.version.

@@ -52,7 +52,7 @@ build_docker_aci() {
 build_busybox_tar() {
     local dir=$1/busybox-root applet
     mkdir -p "$dir"/{bin,etc,root,tmp}
-    cp "$MACHINE_ROOT/bin/busybox" "$dir/bin/busybox"
+    cp "$TOOLS_ROOT/bin/busybox" "$dir/bin/busybox"
     for applet in sh true false echo cat sleep; do
         ln -s busybox "$dir/bin/$applet"
     done
@@ -67,7 +67,9 @@ build_docker_images() {
     build_busybox_tar "$1"
 }
 
-# Needs MACHINE_ROOT. Prints the directory with containerd.aci, docker.aci and busybox.tar.
+# Prints the directory with containerd.aci, docker.aci and busybox.tar.
 docker_images() {
+    local TOOLS_ROOT
+    TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
     cached docker-images "$(hash_of "$REPO"/tests/images/{debian,docker}.sh "$REPO/tests/machine/root.sh")" build_docker_images
 }

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Images as other people's tools write them: umoci, skopeo and podman in the machine's own root,
-# actool out here.
+# Images as other people's tools write them: umoci, skopeo and podman in a machine's root, actool
+# out here.
 
 FOREIGN=$REPO/tests/images/foreign
 
-# in_machine_root DIR COMMAND… : runs it in a copy-on-write view of the machine's root, in DIR.
+# in_machine_root DIR COMMAND… : runs it in a copy-on-write view of TOOLS_ROOT, in DIR.
 in_machine_root() {
     local dir=$1 view=$1/.view
     shift
@@ -23,7 +23,7 @@ in_machine_root() {
         exec chroot "$root" /usr/bin/env --ignore-environment HOME=/root LANG=C.UTF-8 \
             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             sh -c "cd /images && exec \"\$@\"" sh "$@"
-    ' bash "$view" "$dir" "$MACHINE_ROOT" "$FOREIGN" "$@"
+    ' bash "$view" "$dir" "$TOOLS_ROOT" "$FOREIGN" "$@"
     rm -rf "$view"
 }
 
@@ -107,7 +107,9 @@ build_oci_images() {
     build_small_files "$1"
 }
 
-# Needs MACHINE_ROOT, DOCKER_IMAGES and PROGRAMS. Prints the directory.
+# Needs DOCKER_IMAGES and PROGRAMS. Prints the directory.
 oci_images() {
+    local TOOLS_ROOT
+    TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
     cached oci-images "$(hash_of "$REPO"/tests/images/{debian,docker,oci,programs}.sh "$FOREIGN"/* "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_oci_images
 }

@@ -4,7 +4,7 @@
 #   busybox      a static busybox
 #   dump         a static program that writes down what it was given
 #   musl/        a dynamic musl program with a shared library of its own
-#   glibc/       dynamic programs against the C library of another Debian release
+#   glibc/       dynamic programs against another C library than the machine's
 
 build_musl_tree() {
     local rootfs=$1/musl arch source=$REPO/tests/images/programs
@@ -16,14 +16,18 @@ build_musl_tree() {
 }
 
 build_programs() {
-    cp "$MACHINE_ROOT/bin/busybox" "$1/busybox"
+    local IMAGE_SUITE
+    IMAGE_SUITE=$(other_suite)
+    cp "$TOOLS_ROOT/bin/busybox" "$1/busybox"
     gcc -O2 -Wall -Wextra -Werror -static -o "$1/dump" "$REPO/tests/images/programs/dump.c"
     build_musl_tree "$1"
     extract_packages "$1/glibc" bash coreutils libc-bin
     rm "$1/glibc.version"
 }
 
-# Needs MACHINE_ROOT. Prints the directory.
+# Prints the directory. Only those of the machine MACHINE_SUITE are foreign to it.
 test_programs() {
-    cached programs "$(hash_of "$REPO"/tests/images/{debian,programs}.sh "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_programs
+    local TOOLS_ROOT
+    TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
+    cached "programs-for-$MACHINE_SUITE" "$(hash_of "$REPO"/tests/images/{debian,programs}.sh "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_programs
 }

@@ -7,9 +7,11 @@
 #   machine_boot              until systemd says that it is up
 #   machine_run COMMAND…      a service in it, with this script's stdin, stdout and stderr
 #   machine_kill_power        as a power cut; machine_boot boots it again
-#   machine_remove            kills it, removes its directory
+#   machine_drop              kills it, removes its directory; another may be made
+#   machine_remove            the same for a script that ends
 
 MACHINE_DIR=
+MACHINE_LOCK=
 MACHINE_NSPAWN=
 MACHINE_INIT=
 
@@ -148,17 +150,27 @@ machine_enter() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}" "$@" {MACHINE_LOCK}>&-
 }
 
+# The version of its systemd, in systemd's own words.
+machine_systemd() {
+    machine_enter systemctl --version | head -n 1
+}
+
 machine_run() {
     machine_enter systemd-run --quiet --wait --pipe --collect --service-type=exec \
         --setenv=LANG=C.UTF-8 --setenv=RUST_BACKTRACE=0 --setenv=SKIM_TEST_MACHINE=1 "$@"
 }
 
+machine_drop() {
+    [[ -n $MACHINE_DIR ]] || return 0
+    machine_erase "$MACHINE_DIR"
+    exec {MACHINE_LOCK}>&-
+    MACHINE_DIR=
+}
+
 machine_remove() {
     # A second Ctrl-C would leave half of it.
     trap '' INT TERM HUP
-    [[ -n $MACHINE_DIR ]] || return 0
-    machine_erase "$MACHINE_DIR"
-    MACHINE_DIR=
+    machine_drop
 }
 
 # To be called once by every script that makes a machine.

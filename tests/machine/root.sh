@@ -1,14 +1,27 @@
 # shellcheck shell=bash
-# The root of the machine: Debian bookworm with what a container host has, the peers that skim is
+# The root of a machine: a Debian release with what a container host has, the peers that skim is
 # measured against, and the foreign tools that make, sign and serve its images.
 
-MACHINE_SUITE=bookworm
+# The machines that all tests run on: bookworm has systemd 252, trixie 257.
+read -ra MACHINE_SUITES <<<"${SKIM_TEST_SUITES:-bookworm trixie}"
+# Of those, the one that is made where a script makes but one.
+MACHINE_SUITE=${MACHINE_SUITES[0]}
+# The one whose tools make the images: they are the same in all machines.
+TOOLS_SUITE=bookworm
 MACHINE_INCLUDE=(
     systemd systemd-sysv dbus iproute2 iptables kmod procps util-linux-extra libcap2-bin
     ca-certificates busybox-static podman conmon crun hyperfine
     skopeo umoci docker-registry gnupg openssl python3 strace attr
     bzip2 xz-utils zstd
 )
+
+# machine_suite_known SUITE
+machine_suite_known() {
+    case $1 in
+        bookworm | trixie) ;;
+        *) die "no machine of $1 is known; SKIM_TEST_SUITES holds names out of: bookworm trixie" ;;
+    esac
+}
 
 build_machine_root() {
     local include
@@ -25,9 +38,10 @@ build_machine_root() {
     echo '{ "live-restore": true }' >"$1/root/etc/docker/daemon.json"
 }
 
-# Prints the directory of the root; it is to be copied, never booted.
+# machine_root [SUITE]: prints the directory of the root; it is to be copied, never booted.
 machine_root() {
-    local dir
-    dir=$(cached root "$(hash_of "$REPO/tests/machine/root.sh")" build_machine_root)
+    local MACHINE_SUITE=${1:-$MACHINE_SUITE} dir
+    machine_suite_known "$MACHINE_SUITE"
+    dir=$(cached "root-$MACHINE_SUITE" "$(hash_of "$REPO/tests/machine/root.sh")" build_machine_root)
     echo "$dir/root"
 }

@@ -46,6 +46,22 @@ pub enum Finding {
     MissingLibrary(OsString, PathBuf),
 }
 
+impl Finding {
+    /// The error that `execve` of `program` gives for it, where there is but one.
+    pub fn errno(&self, program: &Path) -> Option<i32> {
+        let errno = match self {
+            Self::Missing(_) | Self::MissingInterpreter(..) => Errno::NOENT,
+            Self::NotAFile(_) | Self::NotExecutable(_) | Self::NoExec(_) | Self::Closed(_) => {
+                Errno::ACCESS
+            }
+            // The loader of a program gives another error than the program itself.
+            Self::Foreign(path, _) | Self::NotAProgram(path) if path == program => Errno::NOEXEC,
+            _ => return None,
+        };
+        Some(errno.raw_os_error())
+    }
+}
+
 /// What a program takes for `/`.
 pub struct Tree {
     root: OwnedFd,

@@ -122,6 +122,32 @@ fn check(cases: impl IntoIterator<Item = Case>) {
 }
 
 #[test]
+fn what_is_found_tells_the_error_that_systemd_does_not() {
+    let silent = |finding, says| {
+        Case::new("exit-code", Main::Exited(203), says).with(|case| case.finding = Some(finding))
+    };
+    check([
+        silent(
+            Finding::MissingInterpreter(p("/r/bin/web"), p("/lib/ld.so")),
+            "cannot execute /r/bin/web: its interpreter /lib/ld.so is missing in the image (203/EXEC, ENOENT)",
+        ),
+        silent(
+            Finding::NotExecutable(p("/r/bin/web")),
+            "cannot execute /r/bin/web: it has no execute permission for its user (203/EXEC, EACCES)",
+        ),
+        silent(
+            Finding::NotAProgram(p("/r/bin/web")),
+            "cannot execute /r/bin/web: it is neither a program nor a script with a #! line (203/EXEC, ENOEXEC)",
+        ),
+        // ELIBBAD where it is the loader of an ELF file, else ENOEXEC.
+        silent(
+            Finding::NotAProgram(p("/r/x")),
+            "cannot execute /r/bin/web: its interpreter /r/x is neither a program nor a script with a #! line (203/EXEC)",
+        ),
+    ]);
+}
+
+#[test]
 fn programs_that_cannot_be_executed() {
     let exec = |errno: &str, finding, says| {
         Case::new("exit-code", Main::Exited(203), says).with(|case| {

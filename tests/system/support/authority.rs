@@ -11,7 +11,7 @@ const TRUSTED: &str = "/usr/local/share/ca-certificates/skim-tests.crt";
 /// What the servers' certificate says: they all are on the loopback, whatever the examples call
 /// them.
 const EXTENSIONS: &str = "subjectAltName = IP:127.0.0.1, DNS:localhost, DNS:example.com, \
-    DNS:registry.example.com\nextendedKeyUsage = serverAuth\n";
+    DNS:registry.example.com\nextendedKeyUsage = serverAuth\nauthorityKeyIdentifier = keyid\n";
 
 /// An authority and the one certificate that it has given out.
 pub(crate) struct Authority {
@@ -29,7 +29,8 @@ impl Authority {
         let script = r#"
             set -e
             cd "$1"
-            openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=skim-tests -keyout ca.key -out ca.pem
+            openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=skim-tests \
+                -addext 'keyUsage = critical, keyCertSign' -keyout ca.key -out ca.pem
             openssl req -newkey rsa:2048 -noenc -subj /CN=127.0.0.1 -keyout key.pem -out request.pem
             openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
                 -extfile extensions -out certificate.pem
