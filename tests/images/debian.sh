@@ -40,9 +40,3 @@ extract_packages() {
 upstream_version() {
     sed 's/^[0-9]*://; s/[-+~].*//' "$1.version"
 }
-
-# build_aci DIR FILE: DIR holds manifest and rootfs/.
-build_aci() {
-    actool build --no-compression --overwrite "$1" "$2"
-    actool validate "$2"
-}

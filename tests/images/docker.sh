@@ -1,24 +1,6 @@
 # shellcheck shell=bash
 # containerd.aci and docker.aci: Debian's own packages, unchanged.
 
-# manifest NAME VERSION EXEC-JSON ANNOTATIONS-JSON
-docker_manifest() {
-    cat <<MANIFEST
-{
-  "acKind": "ImageManifest",
-  "acVersion": "0.8.11",
-  "name": "example.com/$1",
-  "labels": [
-    { "name": "os", "value": "linux" },
-    { "name": "arch", "value": "$(aci_arch)" },
-    { "name": "version", "value": "$2" }
-  ],
-  "app": { "exec": $3, "user": "0", "group": "0" },
-  "annotations": [ $4 ]
-}
-MANIFEST
-}
-
 # Both leave their containers alone when they are stopped or restarted, and have cgroups to manage.
 DAEMON_DROPIN='[Service]\nType=notify\nDelegate=yes\nKillMode=process\nRestart=on-failure\nLimitNOFILE=infinity\nTasksMax=infinity\n'
 
@@ -26,7 +8,8 @@ build_containerd_aci() {
     local dir=$1/containerd
     mkdir "$dir"
     extract_packages "$dir/rootfs" containerd runc
-    docker_manifest containerd "$(upstream_version "$dir/rootfs")" '["/usr/bin/containerd"]' \
+    aci_manifest containerd "$(upstream_version "$dir/rootfs")" \
+        '{ "exec": ["/usr/bin/containerd"], "user": "0", "group": "0" }' \
         '{ "name": "skim.dropin", "value": "'"$DAEMON_DROPIN"'OOMScoreAdjust=-999\n" }' >"$dir/manifest"
     rm "$dir/rootfs.version"
     build_aci "$dir" "$1/containerd.aci"
@@ -39,8 +22,8 @@ build_docker_aci() {
     extract_packages "$dir/rootfs" docker.io docker-cli
     # The package depends on containerd; this image gets it from the other app of its pod.
     rm -f "$dir"/rootfs/usr/bin/containerd* "$dir/rootfs/usr/bin/ctr"
-    docker_manifest docker "$(upstream_version "$dir/rootfs")" \
-        '["/usr/sbin/dockerd", "--containerd=/run/containerd/containerd.sock"]' \
+    aci_manifest docker "$(upstream_version "$dir/rootfs")" \
+        '{ "exec": ["/usr/sbin/dockerd", "--containerd=/run/containerd/containerd.sock"], "user": "0", "group": "0" }' \
         '{ "name": "skim.requires", "value": "containerd" }, { "name": "skim.dropin", "value": "'"$DAEMON_DROPIN"'OOMScoreAdjust=-500\n" }' \
         >"$dir/manifest"
     rm "$dir/rootfs.version"
@@ -71,5 +54,5 @@ build_docker_images() {
 docker_images() {
     local TOOLS_ROOT
     TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
-    cached docker-images "$(hash_of "$REPO"/tests/images/{debian,docker}.sh "$REPO/tests/machine/root.sh")" build_docker_images
+    cached docker-images "$(hash_of "$REPO"/tests/{lib/aci,images/debian,images/docker}.sh "$REPO/tests/machine/root.sh")" build_docker_images
 }

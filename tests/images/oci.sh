@@ -27,23 +27,6 @@ in_machine_root() {
     rm -rf "$view"
 }
 
-# aci_manifest NAME APP-JSON
-aci_manifest() {
-    cat <<MANIFEST
-{
-  "acKind": "ImageManifest",
-  "acVersion": "0.8.11",
-  "name": "example.com/$1",
-  "labels": [
-    { "name": "os", "value": "linux" },
-    { "name": "arch", "value": "$(aci_arch)" },
-    { "name": "version", "value": "1.0.0" }
-  ],
-  "app": $2
-}
-MANIFEST
-}
-
 # compress FILE : beside it, FILE.gz and the others, each by its own tool.
 compress() {
     gzip --keep --no-name "$1"
@@ -58,7 +41,7 @@ build_app_images() {
     cp -a "$PROGRAMS" "$dir/programs"
     in_machine_root "$dir" /mnt/app
     rm -r "$dir/programs"
-    aci_manifest app '{ "exec": ["/bin/sh", "show", "one", "two words"], "user": "app", "group": "app",
+    aci_manifest app 1.0.0 '{ "exec": ["/bin/sh", "show", "one", "two words"], "user": "app", "group": "app",
         "workingDirectory": "/srv/app", "environment": [{ "name": "GREETING", "value": "hello = world" }] }' >"$dir/flat/manifest"
     rm -f "$dir"/flat/{config.json,umoci.json,sha256_*}
     build_aci "$dir/flat" "$dir/app.aci"
@@ -84,7 +67,7 @@ build_docker_oci() {
 build_small_files() {
     local dir=$1
     mkdir "$dir/aci"
-    aci_manifest small-files '{ "exec": ["/bin/true"], "user": "0", "group": "0" }' >"$dir/aci/manifest"
+    aci_manifest small-files 1.0.0 '{ "exec": ["/bin/true"], "user": "0", "group": "0" }' >"$dir/aci/manifest"
     mkdir "$dir/aci/rootfs"
     tar -C "$dir/aci" -cf "$dir/head.tar" manifest rootfs
     "$FOREIGN/small-files" rootfs >"$dir/tail.tar"
@@ -111,5 +94,5 @@ build_oci_images() {
 oci_images() {
     local TOOLS_ROOT
     TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
-    cached oci-images "$(hash_of "$REPO"/tests/images/{debian,docker,oci,programs}.sh "$FOREIGN"/* "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_oci_images
+    cached oci-images "$(hash_of "$REPO"/tests/{lib/aci,images/debian,images/docker,images/oci,images/programs}.sh "$FOREIGN"/* "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_oci_images
 }

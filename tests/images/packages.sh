@@ -48,25 +48,6 @@ service_user() {
     esac
 }
 
-# service_manifest NAME VERSION
-service_manifest() {
-    local user
-    user=$(service_user "$1")
-    cat <<MANIFEST
-{
-  "acKind": "ImageManifest",
-  "acVersion": "0.8.11",
-  "name": "example.com/$1",
-  "labels": [
-    { "name": "os", "value": "linux" },
-    { "name": "arch", "value": "$(aci_arch)" },
-    { "name": "version", "value": "$2" }
-  ],
-  "app": { "exec": $(service_exec "$1"), "user": "$user", "group": "$user" }
-}
-MANIFEST
-}
-
 # fetch_services DIR: the packages of all images go to DIR/debs, the names of those that PACKAGE
 # brings to DIR/PACKAGE.list. apt resolves and verifies them, and installs nothing.
 fetch_services() {
@@ -130,14 +111,15 @@ alternative() {
 # build_service DIR NAME: DIR/NAME.aci. Its tree is hard links to the unpacked packages: no file of
 # theirs may be written to.
 build_service() {
-    local dir=$1/$2 package version
+    local dir=$1/$2 package version user
     mkdir -p "$dir/rootfs"
     while IFS= read -r package; do
         cp -al "$1/unpacked/$package/." "$dir/rootfs/"
     done < <(grep -vE "$SERVICE_LEFT_OUT" "$1/${SERVICE_PACKAGES[$2]}.list")
     finish_service "$dir/rootfs" "$2"
     version=$(sed 's/^[0-9]*://; s/[-+~].*//' "$1/unpacked/${SERVICE_PACKAGES[$2]}.version")
-    service_manifest "$2" "$version" >"$dir/manifest"
+    user=$(service_user "$2")
+    aci_manifest "$2" "$version" "{ \"exec\": $(service_exec "$2"), \"user\": \"$user\", \"group\": \"$user\" }" >"$dir/manifest"
     build_aci "$dir" "$1/$2.aci"
     rm -rf "$dir"
 }
@@ -169,5 +151,5 @@ build_service_images() {
 
 # Prints the directory with one ACI for each of SERVICE_PACKAGES.
 service_images() {
-    cached service-images "$(hash_of "$REPO"/tests/images/{debian,packages}.sh)" build_service_images
+    cached service-images "$(hash_of "$REPO"/tests/{lib/aci,images/debian,images/packages}.sh)" build_service_images
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Small trees and programs which the system tests make their images of.
 #
 #   busybox      a static busybox
