@@ -117,17 +117,18 @@ fn what_is_no_program_of_this_host_is_told() {
         (
             "foreign",
             program(183, "/lib/ld-linux-aarch64.so.1"),
-            "it is for aarch64, and this host is x86_64",
+            "it is for aarch64, and this host is x86_64 (203/EXEC, ENOEXEC)",
         ),
         (
             "garbage",
             b"\x7fELF\x02\x01\x01".to_vec(),
-            "it is a damaged ELF file",
+            // There are several errors for that, and systemd 257 does not say which it was.
+            "it is a damaged ELF file (203/EXEC",
         ),
         (
             "text",
             b"echo hello\n".to_vec(),
-            "it is neither a program nor a script with a #! line",
+            "it is neither a program nor a script with a #! line (203/EXEC, ENOEXEC)",
         ),
     ] {
         let image = Image::empty(&host, name)
@@ -135,7 +136,7 @@ fn what_is_no_program_of_this_host_is_told() {
             .exec(&["/bin/web"])
             .build();
         let outcomes = run_both_ways(&image, &["--name", NAME], 203);
-        assert_says(&outcomes, &format!("{says} (203/EXEC, ENOEXEC)"));
+        assert_says(&outcomes, says);
     }
     Trace::assert_none();
 }

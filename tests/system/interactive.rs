@@ -483,7 +483,7 @@ fn what_cannot_be_executed_is_explained() {
         .build();
     let outcome = interactive(image.to_str().expect("the path is text"));
     assert_eq!(outcome.code, Some(203), "{outcome:#?}");
-    let says = "its interpreter /no/such/interpreter is missing in the image (203/EXEC)";
+    let says = "its interpreter /no/such/interpreter is missing in the image (203/EXEC, ENOENT)";
     assert!(outcome.stderr.contains(says), "{outcome:#?}");
     assert_gone();
     // A shell would take it for a script.
