@@ -1,18 +1,18 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # The root of a machine: a Debian release with what a container host has, the peers that skim is
 # measured against, and the foreign tools that make, sign and serve its images.
 
 # The machines that all tests run on: bookworm has systemd 252, trixie 257.
-read -ra MACHINE_SUITES <<<"${SKIM_TEST_SUITES:-bookworm trixie}"
+read -ra TEST_SUITES <<<"${SKIM_TEST_SUITES:-bookworm trixie}"
 # Of those, the one that is made where a script makes but one.
-MACHINE_SUITE=${MACHINE_SUITES[0]}
+MACHINE_SUITE=${TEST_SUITES[0]}
 # The one whose tools make the images: they are the same in all machines.
 TOOLS_SUITE=bookworm
 MACHINE_INCLUDE=(
     systemd systemd-sysv dbus iproute2 iptables kmod procps util-linux-extra libcap2-bin
     ca-certificates busybox-static podman conmon crun hyperfine
     skopeo umoci docker-registry gnupg openssl python3 strace attr
-    bzip2 xz-utils zstd
+    bzip2 xz-utils zstd rpm
 )
 
 # machine_suite_known SUITE
