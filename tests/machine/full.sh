@@ -1,9 +1,8 @@
 # shellcheck shell=bash
-# What the full machine boots: a kernel of its own, and a disk with Debian bookworm and little more
+# What the full machine boots: a kernel of its own, and a disk with a Debian release and little more
 # than systemd. There is no initrd: the kernel has the drivers for the disk and its file system built
 # in, and nothing has to be mounted here to make it.
 
-FULL_MACHINE_SUITE=bookworm
 FULL_MACHINE_INCLUDE=(systemd systemd-sysv dbus kmod procps linux-image-cloud-amd64)
 # What a machine of two devices and one command can do without; each costs seconds on an emulated
 # processor.
@@ -21,7 +20,7 @@ build_full_machine_root() {
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        "$FULL_MACHINE_SUITE" "$1" ${MIRROR:+"$MIRROR"}
+        "$MACHINE_SUITE" "$1" ${MIRROR:+"$MIRROR"}
     : >"$1/etc/machine-id"
     for unit in "${FULL_MACHINE_MASKED[@]}"; do
         ln -s /dev/null "$1/etc/systemd/system/$unit"
@@ -40,7 +39,8 @@ build_full_machine() {
     rm -r "$1/root"
 }
 
-# Prints the directory with `kernel` and `disk`; the disk is to be booted as a snapshot only.
+# Prints the directory with `kernel` and `disk` of MACHINE_SUITE; the disk is to be booted as a snapshot
+# only.
 full_machine() {
-    cached full-machine "$(hash_of "$REPO"/tests/machine/full.sh "$REPO"/tests/machine/full/*)" build_full_machine
+    cached "full-machine-$MACHINE_SUITE" "$(hash_of "$REPO"/tests/machine/full.sh "$REPO"/tests/machine/full/*)" build_full_machine
 }
