@@ -29,5 +29,5 @@ build_programs() {
 test_programs() {
     local TOOLS_ROOT
     TOOLS_ROOT=$(machine_root "$TOOLS_SUITE")
-    cached "programs-for-$MACHINE_SUITE" "$(hash_of "$REPO"/tests/images/{debian,programs}.sh "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_programs
+    cached programs "$MACHINE_SUITE-$(hash_of "$REPO"/tests/images/{debian,programs}.sh "$REPO"/tests/images/programs/*.c "$REPO/tests/machine/root.sh")" build_programs
 }

@@ -42,5 +42,5 @@ build_full_machine() {
 # Prints the directory with `kernel` and `disk` of MACHINE_SUITE; the disk is to be booted as a snapshot
 # only.
 full_machine() {
-    cached "full-machine-$MACHINE_SUITE" "$(hash_of "$REPO"/tests/machine/full.sh "$REPO"/tests/machine/full/*)" build_full_machine
+    cached full-machine "$MACHINE_SUITE-$(hash_of "$REPO"/tests/machine/full.sh "$REPO"/tests/machine/full/*)" build_full_machine
 }

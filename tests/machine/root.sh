@@ -42,6 +42,6 @@ build_machine_root() {
 machine_root() {
     local MACHINE_SUITE=${1:-$MACHINE_SUITE} dir
     machine_suite_known "$MACHINE_SUITE"
-    dir=$(cached "root-$MACHINE_SUITE" "$(hash_of "$REPO/tests/machine/root.sh")" build_machine_root)
+    dir=$(cached root "$MACHINE_SUITE-$(hash_of "$REPO/tests/machine/root.sh")" build_machine_root)
     echo "$dir/root"
 }
