@@ -1,7 +1,12 @@
 # shellcheck shell=bash
 # Docker and other pods on a machine that is killed, not shut down, and booted again.
 #
-#   boot_tests      makes the machine, and adds up what tests/boot/steps says there
+#   boot_tests_named PATTERN   whether a test's name contains PATTERN
+#   boot_tests_of_suite        makes a machine of MACHINE_SUITE, and adds up what tests/boot/steps says
+
+boot_tests_named() {
+    sed -n 's/^ *holds \([a-z_]*\) .*/boot::\1/p' "$TESTS/boot/steps" | grep --fixed-strings -e "${1:-}" >/dev/null
+}
 
 # A machine as a container OS has it: skim, the units of Docker, and no Docker.
 prepare_container_os() {
@@ -15,14 +20,14 @@ prepare_container_os() {
     printf '[App containerd]\nImage=/opt/images/containerd.aci\n' >"$root/etc/skim/containerd.skim.d/image.conf"
 }
 
-boot_tests() {
+boot_tests_of_suite() {
     prepare_container_os
-    note "booting a machine as a container OS has it"
+    note "booting a machine of $MACHINE_SUITE as a container OS has it"
     machine_boot
-    run_tests "Docker as a pod file" machine_run --setenv=IMAGE_ARCH="$(aci_arch)" /opt/tests/boot/steps install
+    run_tests "Docker as a pod file, on $MACHINE_SUITE" machine_run --setenv=IMAGE_ARCH="$(aci_arch)" /opt/tests/boot/steps install
     note "killing the machine, and booting it again"
     machine_kill_power
     machine_boot
-    run_tests "after the machine was killed" machine_run /opt/tests/boot/steps killed
-    machine_remove
+    run_tests "after the machine was killed, on $MACHINE_SUITE" machine_run /opt/tests/boot/steps killed
+    machine_drop
 }

@@ -28,7 +28,7 @@ build_system_tests() {
         sed -n 's/.*"name":"system".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
-# install_skim ROOT: skim as its users install it, and the wrapper.
+# install_skim ROOT: skim as its users install it, and the command of Docker's client.
 install_skim() {
     "$REPO/packaging/install" "$1" >&2
     install -D -t "$1/usr/local/bin" "$REPO/packaging/docker"

@@ -5,7 +5,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-for part in lib/common lib/packages lib/cache lib/aci lib/build lib/machine lib/full lib/packaging lib/report \
+for part in lib/common lib/packages lib/cache lib/aci lib/build lib/machine lib/full lib/packaging lib/report boot/boot \
     machine/root machine/full images/debian images/docker images/programs images/oci \
     images/packages; do
     # shellcheck source=/dev/null
