@@ -266,8 +266,11 @@ impl Progress {
     /// As [`Progress::observe`], of an app that connections start.
     fn observe_on_demand(&mut self, index: usize, service: &ServiceState) {
         let app = &mut self.apps[index];
+        let result = service.end.as_ref().map(|end| end.result.as_str());
         match service.active.as_str() {
-            "inactive" | "failed" if service.has_job => (),
+            // The connection that it left untaken has started it again before all was asked.
+            "failed" if result == Some("success") => (),
+            "inactive" if service.has_job => (),
             "inactive" if !has_run(service) && app.state == AppState::Up => {
                 self.end(index, vanished());
             }

@@ -145,11 +145,11 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
     let mut settings = vec![
         Setting::unit("Description", escape::text(&description)),
         Setting::unit("CollectMode", "inactive-or-failed"),
-        Setting::unit("After", names.scope()),
     ];
     if !sockets::start(plan, app) {
         settings.push(Setting::unit("StopWhenUnneeded", "yes"));
     }
+    settings.push(Setting::unit("After", names.scope()));
     for required in &app.requires {
         settings.push(Setting::unit("Requires", names.service(required)));
         settings.push(Setting::unit("After", names.service(required)));

@@ -42,6 +42,7 @@ mod rkt_pods;
 mod rkt_run;
 mod rkt_services;
 mod sandbox;
+mod services;
 mod signatures;
 mod sources;
 mod starting;

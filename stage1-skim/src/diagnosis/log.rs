@@ -104,7 +104,13 @@ pub fn loader_complaint(journal: &[Entry]) -> Option<String> {
     })
 }
 
-/// The last thing that systemd found wrong, beyond what it says at each failure.
+/// The first thing that systemd found wrong, beyond what it says at each failure.
+pub fn first_of_systemd(unit: &str, journal: &[Entry]) -> Option<String> {
+    let entry = journal.iter().find(|entry| is_notable(entry, unit))?;
+    Some(shortened(said(entry, unit).trim_end_matches('.')))
+}
+
+/// The last such thing.
 pub fn last_of_systemd(service: &str, journal: &[Entry]) -> Option<String> {
     let mut last_first = journal.iter().rev();
     let entry = last_first.find(|entry| is_notable(entry, service))?;

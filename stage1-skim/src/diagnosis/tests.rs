@@ -58,6 +58,7 @@ fn spawn_failure(reason: &str, errno: &str) -> Vec<Entry> {
 struct Case {
     result: &'static str,
     main: Main,
+    service: &'static str,
     was_up: bool,
     detail: ServiceDetail,
     journal: Vec<Entry>,
@@ -70,6 +71,7 @@ impl Case {
         Self {
             result,
             main,
+            service: SERVICE,
             was_up: false,
             detail: ServiceDetail {
                 kind: "exec".into(),
@@ -100,7 +102,7 @@ impl Case {
         let app = app();
         let facts = Facts {
             app: &app,
-            service: SERVICE,
+            service: self.service,
             ended: &ended,
             detail: &self.detail,
             journal: &self.journal,
@@ -425,5 +427,17 @@ fn sockets_that_fail_are_named() {
             Main::Never,
             "not started, as its socket could not be opened",
         ),
+        failed(
+            "socket",
+            Main::Never,
+            "resources",
+            "its socket skim-0-web.http.socket does not listen: the address is in use (resources)",
+        )
+        .with(|case| {
+            let of_socket =
+                |message: &str| entry(&[("UNIT", SOCKET), ("PRIORITY", "4"), ("MESSAGE", message)]);
+            case.service = SOCKET;
+            case.journal = ["the address is in use", "I/O error"].map(of_socket).to_vec();
+        }),
     ]);
 }

@@ -245,6 +245,19 @@ fn the_failure_of_the_app_is_told_not_that_of_its_socket() {
 }
 
 #[test]
+fn a_failure_counts_also_where_a_connection_waits() {
+    let mut pod = listening();
+    let mut again = service("failed", "success", 0, 0);
+    again.has_job = true;
+    pod.observe("a", &again);
+    assert!(!pod.has_failed());
+    again = service("failed", "start-limit-hit", CLD_EXITED, 4);
+    again.has_job = true;
+    pod.observe("a", &again);
+    assert!(pod.has_failed() && pod.code() == 4);
+}
+
+#[test]
 fn an_app_whose_start_job_fails_has_failed() {
     let mut pod = listening();
     pod.job_removed("a", "dependency");
