@@ -178,7 +178,9 @@ impl<'a> Facts<'a> {
 
     fn socket_failed(&self, end: Main) -> String {
         match (&self.detail.failed_socket, end) {
-            (Some(socket), _) => listener(socket, log::first_of_systemd(self.service, self.journal)),
+            (Some(socket), _) => {
+                listener(socket, log::first_of_systemd(self.service, self.journal))
+            }
             (None, Main::Never) => "not started, as its socket could not be opened".to_string(),
             (None, _) => "its socket is closed".to_string(),
         }

@@ -54,8 +54,7 @@ fn rkt_service_file() {
 
 /// A port that is socket-activated: systemd opens it before the app starts, and hands it on. rkt
 /// leaves the .socket to the user, and passes on what its own service got; a pod's services are
-/// systemd's children, so skim makes the .socket. The app starts with its pod, not at the first
-/// connection.
+/// systemd's children, so skim makes the .socket. The first connection starts the app.
 #[test]
 fn rkt_socket_activation() {
     let host = Host::new();
@@ -79,6 +78,7 @@ while True:
             .build()
     };
     let pod = Pod::start([image("listening")]);
+    assert_eq!(systemd::main_pid(&pod.service("listening")), 0);
     let ask = || {
         let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         let mut said = String::new();

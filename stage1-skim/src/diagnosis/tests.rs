@@ -437,7 +437,9 @@ fn sockets_that_fail_are_named() {
             let of_socket =
                 |message: &str| entry(&[("UNIT", SOCKET), ("PRIORITY", "4"), ("MESSAGE", message)]);
             case.service = SOCKET;
-            case.journal = ["the address is in use", "I/O error"].map(of_socket).to_vec();
+            case.journal = ["the address is in use", "I/O error"]
+                .map(of_socket)
+                .to_vec();
         }),
     ]);
 }
