@@ -28,7 +28,7 @@ mod blobs;
 mod build;
 pub mod compare;
 mod dependencies;
-mod directory;
+pub(crate) mod directory;
 mod export;
 mod extract;
 pub mod garbage;

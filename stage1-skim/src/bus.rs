@@ -4,6 +4,7 @@ mod blocking;
 mod detail;
 mod events;
 mod service;
+mod watch;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use self::events::{changes, changes_of_systemd, ends_of_jobs};
 pub use self::blocking::BlockingBus;
 pub use self::detail::{CommandEnd, FailedSocket, ServiceDetail};
 pub use self::events::{Event, Listener};
+pub use self::watch::{Restart, ServiceRun, Watch};
 
 /// How long systemd may take to answer a call. Jobs are not calls: they have the units' own
 /// time limits. A daemon-reload answers when it is done, and runs generators before.
