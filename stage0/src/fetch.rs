@@ -73,6 +73,47 @@ impl Fetcher<'_> {
             .map_err(|error| self.store.explain(error))
     }
 
+    /// The image `id` of the store, admitted as the one that `reference` means; `None` where it is
+    /// gone. Nobody is asked what `reference` means now.
+    ///
+    /// # Errors
+    /// Where the policy does not accept it, or the store cannot be read.
+    pub fn pinned(&self, reference: &Reference, id: &ImageId) -> Result<Option<Image>> {
+        let Some(image) = self.store.find_id(id)? else {
+            return Ok(None);
+        };
+        let (asked, pinned) = match reference {
+            Reference::Registry(reference) => (Some(reference.name()), reference.digest.is_some()),
+            Reference::Id(prefix) => (None, prefix.is_whole(id)),
+            Reference::Name(name) => {
+                let fits = |known: &&ImageName| name.fits(&known.name, known.version.as_deref());
+                let known = image.names.iter().find(fits);
+                (known.map(|known| known.name.clone()), false)
+            }
+            _ => (None, false),
+        };
+        self.admit(image, asked.as_deref(), pinned).map(Some)
+    }
+
+    /// The ID of the image that `reference` means now; nothing is imported. `None` where that
+    /// shows only when it is: a file on a web server.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch`].
+    pub fn identify(&self, reference: &Reference) -> Result<Option<ImageId>> {
+        match reference {
+            Reference::Url(_) => Ok(None),
+            Reference::Registry(reference) => self.identify_in_registry(reference).map(Some),
+            _ => match self.find(reference) {
+                Ok(image) => Ok(Some(image.id)),
+                Err(error) => match error.downcast_ref::<NotInStore>() {
+                    Some(NotInStore(id)) => Ok(Some(id.clone())),
+                    None => Err(error),
+                },
+            },
+        }
+    }
+
     fn find(&self, reference: &Reference) -> Result<Image> {
         match reference {
             Reference::File(path) => self.file(path),
@@ -171,6 +212,18 @@ impl Fetcher<'_> {
         Network::new(self.network.clone()).context("cannot use the network")
     }
 }
+
+/// That an image must be in the store already, and is not.
+#[derive(Debug)]
+struct NotInStore(ImageId);
+
+impl std::fmt::Display for NotInStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is not in the store: fetch it first (skim fetch)")
+    }
+}
+
+impl std::error::Error for NotInStore {}
 
 /// What an image may be pinned by: its ID, and the digest of the index that led to it.
 fn ids(id: &ImageId, digest: Option<Sha256>) -> Vec<ImageId> {

@@ -9,6 +9,8 @@
 //! - [`pod`]: from a request to a prepared pod; `mounting`: what is mounted for it;
 //!   [`overlay`]: an app's rootfs
 //! - [`pod_file`]: files from which pods run as services of systemd; [`generator`]: their units
+//! - [`pod_file`]: files from which pods run as services of systemd
+//! - [`service`]: pods that run as services: their versions, updates, rollbacks
 //! - [`registry`]: images over the network
 //! - [`gc`]: what to take away, and how
 
@@ -27,5 +29,6 @@ pub mod pod_file;
 pub mod progress;
 mod refused;
 pub mod registry;
+pub mod service;
 pub mod store;
 pub mod trust;

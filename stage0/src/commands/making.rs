@@ -23,7 +23,7 @@ use crate::pod::manifest::PodManifest;
 use crate::pod::plan;
 use crate::pod::request::{AppRequest, PodRequest};
 use crate::pod::state::Stage;
-use crate::store::Store;
+use crate::store::{Image, Store};
 use crate::{gc, store};
 
 /// No pod manifest is larger, in bytes.
@@ -62,6 +62,8 @@ pub struct PodKind {
 pub enum Source {
     /// App by app, as on the command line.
     Images(Vec<AppArguments>),
+    /// The same, with the image that each of them runs from.
+    Known(Vec<(AppArguments, Image)>),
     /// In appc's pod manifest.
     Manifest(Box<PodManifest>),
 }
@@ -141,7 +143,18 @@ impl Making<'_> {
         let request = self
             .images
             .with_fetcher(host, store, fetching, |fetcher| match source {
-                Source::Images(apps) => of_images(host, fetcher, common, apps),
+                Source::Images(apps) => {
+                    let fetch = |app: AppArguments| {
+                        let reference = Reference::parse(&app.image)?;
+                        let image = fetcher
+                            .fetch(&reference)
+                            .with_context(|| format!("image {}", app.image))?;
+                        Ok((app, image))
+                    };
+                    let apps = apps.into_iter().map(fetch).collect::<Result<_>>()?;
+                    of_images(host, common, apps)
+                }
+                Source::Known(apps) => of_images(host, common, apps),
                 Source::Manifest(manifest) => of_manifest(fetcher, *manifest),
             })?;
         let mut annotations = request.annotations;
@@ -158,27 +171,22 @@ impl Making<'_> {
 
 fn of_images(
     host: &Host,
-    fetcher: &Fetcher<'_>,
     common: &AppFlags,
-    apps: Vec<AppArguments>,
+    apps: Vec<(AppArguments, Image)>,
 ) -> Result<PodRequest> {
     let (caller, left_out) = host.environment();
-    let inherits = common.inherit_env || apps.iter().any(|app| app.flags.inherit_env);
+    let inherits = common.inherit_env || apps.iter().any(|(app, _)| app.flags.inherit_env);
     if inherits && !left_out.is_empty() {
         log::warn!(
             "--inherit-env leaves out {}: no service can have them",
             left_out.join(", ").escape_debug()
         );
     }
-    let volumes = apps.iter().flat_map(|app| &app.flags.volume);
+    let volumes = apps.iter().flat_map(|(app, _)| &app.flags.volume);
     let volumes = common.volume.iter().chain(volumes).cloned().collect();
     let apps: Result<Vec<_>> = apps
         .into_iter()
-        .map(|app| {
-            let reference = Reference::parse(&app.image)?;
-            let image = fetcher
-                .fetch(&reference)
-                .with_context(|| format!("image {}", app.image))?;
+        .map(|(app, image)| {
             let request = AppRequest {
                 arguments: app.arguments,
                 ..AppRequest::new(image)

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::{Fetcher, ids};
+use super::{Fetcher, NotInStore, ids};
 use crate::image::archive::compression::{Compression, Decoder};
 use crate::image::archive::pipeline::{Algorithm, Content, Pipe};
 use crate::image::blob::Blob;
@@ -173,7 +173,7 @@ impl Fetcher<'_> {
     /// The image `id`, which must be in the store.
     fn known(&self, id: &ImageId) -> Result<Image> {
         let image = self.store.find_id(id)?;
-        let image = image.context("it is not in the store: fetch it first (skim fetch)")?;
+        let image = image.ok_or_else(|| NotInStore(id.clone()))?;
         self.admit(image, None, false)
     }
 

@@ -8,6 +8,7 @@ use crate::image::oci::OciImage;
 use crate::image::oci::platform::Platform;
 use crate::image::reference::{NameReference, RegistryReference};
 use crate::registry::Damaged;
+use crate::registry::client::Network;
 use crate::registry::resolve::Resolved;
 use crate::registry::session::Registry;
 use crate::registry::url::{Fetched, without_secrets};
@@ -46,33 +47,64 @@ impl Fetcher<'_> {
         })
     }
 
-    /// Asks the registry, and fetches what the store does not have.
-    fn pull(&self, reference: &RegistryReference) -> Result<Image> {
+    /// The ID of what a reference means in its registry: its documents are asked for, and none of
+    /// its layers.
+    pub(super) fn identify_in_registry(&self, reference: &RegistryReference) -> Result<ImageId> {
+        if reference.digest.is_some()
+            && let Some(known) = self.known_reference(reference)?
+        {
+            return Ok(known.id);
+        }
         let network = self.network()?;
+        let resolved = self.open_registry(&network, reference)?.resolve(&Platform::host())?;
+        Ok(self.described(reference, &resolved)?.1)
+    }
+
+    fn open_registry<'n>(
+        &self,
+        network: &'n Network,
+        reference: &RegistryReference,
+    ) -> Result<Registry<'n>> {
         let auth = self
             .credentials
             .lookup(&reference.registry, &reference.repository)?;
-        let registry = network.registry(reference, auth)?;
+        network.registry(reference, auth)
+    }
+
+    /// The image of these documents, without its layers, and its ID. What is refused is refused
+    /// before megabytes are fetched.
+    fn described(
+        &self,
+        reference: &RegistryReference,
+        resolved: &Resolved,
+    ) -> Result<(OciImage, ImageId)> {
+        let image = OciImage {
+            manifest: Some((resolved.found.digest, resolved.found.bytes.clone())),
+            config: resolved.config.clone(),
+            names: vec![reference.to_name()],
+            layers: Vec::new(),
+        };
+        let id = self.store.describe(&image)?.0;
+        let evidence = Evidence {
+            ids: &ids(&id, Some(resolved.digest)),
+            pinned: reference.digest.is_some(),
+            signature: None,
+        };
+        self.trust.admit(&reference.name(), &evidence)?;
+        Ok((image, id))
+    }
+
+    /// Asks the registry, and fetches what the store does not have.
+    fn pull(&self, reference: &RegistryReference) -> Result<Image> {
+        let network = self.network()?;
+        let registry = self.open_registry(&network, reference)?;
         let resolved = registry.resolve(&Platform::host())?;
         let origin = Origin {
             text: format!("docker://{reference}"),
             digest: Some(resolved.digest),
             ..Origin::default()
         };
-        let mut image = OciImage {
-            manifest: Some((resolved.found.digest, resolved.found.bytes.clone())),
-            config: resolved.config.clone(),
-            names: vec![reference.to_name()],
-            layers: Vec::new(),
-        };
-        // What is refused is refused before megabytes are fetched.
-        let id = self.store.describe(&image)?.0;
-        let evidence = Evidence {
-            ids: &ids(&id, origin.digest),
-            pinned: reference.digest.is_some(),
-            signature: None,
-        };
-        self.trust.admit(&reference.name(), &evidence)?;
+        let (mut image, _) = self.described(reference, &resolved)?;
         let downloads = self.store.downloads();
         // A tree that is there now stays until the image uses it.
         let hold = self.store.hold()?;

@@ -104,6 +104,8 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug)]
 pub struct Judge {
     bounds: Bounds,
+    /// The `InvocationID` of the run that the restart ends.
+    before: Vec<u8>,
     phase: Phase,
 }
 
@@ -116,10 +118,12 @@ enum Phase {
 }
 
 impl Judge {
-    /// The trial begins at `now`, of a clock that never goes back.
-    pub fn new(bounds: Bounds, now: Duration) -> Self {
+    /// The trial begins at `now`, of a clock that never goes back, by a restart that ends the run
+    /// of the `InvocationID` `before`.
+    pub fn new(bounds: Bounds, before: Vec<u8>, now: Duration) -> Self {
         Self {
             bounds,
+            before,
             phase: Phase::Starting(now),
         }
     }
@@ -160,6 +164,8 @@ impl Judge {
                 self.phase = Phase::Settling(now, seen);
                 self.bounds.settle.is_zero().then_some(Verdict::Good)
             }
+            // Somebody stopped it right before the restart, which had nothing to do then.
+            "inactive" | "failed" if seen.invocation == self.before => Some(Verdict::Stopped),
             // The job is done, so it was up.
             "inactive" | "failed" | "deactivating" => {
                 Some(Verdict::Bad(Failure::Ended(seen.end)))
@@ -180,10 +186,14 @@ fn failure(before: &Observation, seen: &Observation) -> Option<Failure> {
         (true, true) => (),
     }
     let restarted = seen.apps.iter().find(|app| {
-        let before = before.apps.iter().find(|one| one.name == app.name);
-        // One that has ended well is not missed while the unit is up.
-        app.active == "activating"
-            || before.is_none_or(|one| (one.restarts, one.started) != (app.restarts, app.started))
+        let one = before.apps.iter().find(|one| one.name == app.name);
+        // One that has ended well is not missed while the unit is up, and one that waits for its
+        // first connection may start.
+        one.is_none_or(|one| {
+            let was_up = matches!(one.active.as_str(), "active" | "reloading");
+            one.restarts != app.restarts
+                || was_up && (app.active == "activating" || one.started != app.started)
+        })
     });
     restarted.map(|app| Failure::AppRestarted(app.name.clone()))
 }
@@ -229,7 +239,7 @@ mod tests {
 
     /// What is seen second by second; the verdict, and in which second it comes.
     fn judge(steps: impl IntoIterator<Item = Observation>) -> (u32, Option<Verdict>) {
-        let mut judge = Judge::new(BOUNDS, 100 * SECOND);
+        let mut judge = Judge::new(BOUNDS, vec![0], 100 * SECOND);
         let mut count = 0;
         for (second, step) in (0..).zip(steps) {
             count = second;
@@ -257,6 +267,16 @@ mod tests {
         let mut steps = vec![up(); 20];
         for step in &mut steps[2..] {
             step.apps[1].active = "inactive".into();
+        }
+        assert_eq!(judge(steps), (5, Some(Verdict::Good)));
+        // Nor is one that its first connection starts restarted.
+        let mut steps = vec![up(); 20];
+        for (second, step) in steps.iter_mut().enumerate() {
+            step.apps[1] = match second {
+                0..2 => app("db", "inactive", 0, 0),
+                2 => app("db", "activating", 0, 9),
+                _ => app("db", "active", 0, 9),
+            };
         }
         assert_eq!(judge(steps), (5, Some(Verdict::Good)));
     }
@@ -329,6 +349,9 @@ mod tests {
         assert_eq!(judge([up(), stopped]).1, Some(Verdict::Stopped));
         let canceled = seen(Job::Ended("canceled".into()), "inactive");
         assert_eq!(judge([canceled]).1, Some(Verdict::Stopped));
+        let mut before = seen(done(), "inactive");
+        before.invocation = vec![0];
+        assert_eq!(judge([before]).1, Some(Verdict::Stopped));
     }
 
     #[test]
@@ -337,7 +360,7 @@ mod tests {
             settle: Duration::ZERO,
             ..BOUNDS
         };
-        let mut judge = Judge::new(bounds, SECOND);
+        let mut judge = Judge::new(bounds, vec![0], SECOND);
         assert_eq!(judge.observe(SECOND, up()), Some(Verdict::Good));
     }
 

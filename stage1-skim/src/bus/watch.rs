@@ -92,12 +92,13 @@ impl Watch {
             Restart::IfItRuns => "TryRestartUnit",
             Restart::Always => "RestartUnit",
         };
+        let arguments = &(self.unit.as_str(), "fail");
         let call = self.bus.connection.call_method(
             Some(SERVICE),
             MANAGER_PATH,
             Some(MANAGER_INTERFACE),
             method,
-            &(self.unit.as_str(), "fail"),
+            arguments,
         );
         let reply = match zbus::block_on(call) {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == DESTRUCTIVE => {
