@@ -12,7 +12,8 @@ use stage1_skim::stdio;
 use crate::commands::refused_verbs::RefusedArguments;
 use crate::commands::{
     app_arguments, cat_manifest, check, completion, config, enter, export, fetch, gc, image, list,
-    logs, man, prepare, rm, run, run_prepared, service, status, stop, trust, version,
+    logs, man, prepare, rm, rollback, run, run_prepared, service, status, stop, trust, update,
+    version,
 };
 use crate::refused;
 
@@ -124,6 +125,10 @@ pub enum Verb {
     Gc(gc::GcArguments),
     /// Check pod files, from which systemd runs pods
     Check(check::CheckArguments),
+    /// Run what the images of a service's pod file are called now
+    Update(update::UpdateArguments),
+    /// Run images that a service ran from before
+    Rollback(rollback::RollbackArguments),
     /// Print the configuration
     Config(config::ConfigArguments),
     /// Print the versions of skim, its stage1 and systemd

@@ -9,7 +9,6 @@
 //! - [`pod`]: from a request to a prepared pod; `mounting`: what is mounted for it;
 //!   [`overlay`]: an app's rootfs
 //! - [`pod_file`]: files from which pods run as services of systemd; [`generator`]: their units
-//! - [`pod_file`]: files from which pods run as services of systemd
 //! - [`service`]: pods that run as services: their versions, updates, rollbacks
 //! - [`registry`]: images over the network
 //! - [`gc`]: what to take away, and how

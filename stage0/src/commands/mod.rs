@@ -34,12 +34,15 @@ pub mod prepare;
 mod progress;
 pub mod refused_verbs;
 pub mod rm;
+pub mod rollback;
 pub mod run;
 pub mod run_prepared;
 pub mod service;
 pub mod status;
 pub mod stop;
 pub mod trust;
+pub mod update;
+mod updating;
 pub mod version;
 
 /// Carries out the verb; returns the exit code.
@@ -68,6 +71,8 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Version(arguments) => version::run(&host, &arguments),
         Verb::Completion(arguments) => completion::run(&arguments),
         Verb::Check(arguments) => check::run(&host, &arguments),
+        Verb::Update(arguments) => update::run(&host, &arguments),
+        Verb::Rollback(arguments) => rollback::run(&host, &arguments),
         Verb::Service(verb) => service::run(&host, &verb),
         Verb::Man(arguments) => man::run(&arguments),
         Verb::Attach(_) => refused_verbs::run(Refused::Attach),

@@ -1,7 +1,5 @@
 //! `skim run-prepared`: runs a pod that `skim prepare` made.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use stage1_skim::pod::PodPlan;
@@ -55,8 +53,7 @@ pub fn run(host: &Host, arguments: &RunPreparedArguments) -> Result<u8> {
         plan.interactive = arguments.interactive;
         units::units(&plan, &stage1)?;
     }
-    stage1::check(&plan, &stage1)?;
-    mount(host, &pods, &mut pod, &plan, &stage1)?;
+    mount(host, &pods, &mut pod, &plan)?;
     if is_new {
         // Only now, as a pod that is prepared again is what it was before.
         pod.write_plan(&plan)
@@ -87,13 +84,12 @@ fn take(pods: &Pods, prefix: &str) -> Result<LockedPod> {
 }
 
 /// Mounts the pod in the stage `run`. Where that fails it is prepared again.
-fn mount(
-    host: &Host,
-    pods: &Pods,
-    pod: &mut LockedPod,
-    plan: &PodPlan,
-    stage1: &Path,
-) -> Result<()> {
+///
+/// # Errors
+/// Where the stage1 cannot start its apps, an image is gone, or it cannot be mounted.
+pub(super) fn mount(host: &Host, pods: &Pods, pod: &mut LockedPod, plan: &PodPlan) -> Result<()> {
+    let stage1 = host.stage1()?;
+    stage1::check(plan, &stage1)?;
     let _hold = Store::open(&host.directory)?.hold()?;
     for app in &plan.apps {
         ensure!(
@@ -104,7 +100,7 @@ fn mount(
         );
     }
     pods.move_to(pod, Stage::Run)?;
-    mounting::mount(plan, pod, stage1).inspect_err(|_| prepare_again(pods, pod))
+    mounting::mount(plan, pod, &stage1).inspect_err(|_| prepare_again(pods, pod))
 }
 
 fn prepare_again(pods: &Pods, pod: &mut LockedPod) {

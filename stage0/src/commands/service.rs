@@ -12,6 +12,7 @@ use super::app_flags::AppFlags;
 use super::image_flags::ImageFlags;
 use super::launch::Launch;
 use super::making::{Making, PodKind, Source};
+use super::updating::Subject;
 use crate::gc::{Action, Collector};
 use crate::host::Host;
 use crate::pod::directory::{Found, LockedPod, Pods};
@@ -85,24 +86,7 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
         after,
     };
     let pod = match SearchPath::new(&host.config).describe(name)? {
-        Described::File(file) => {
-            let kind = PodKind {
-                service: Some(service),
-                slice_settings: file.slice,
-                annotations: file.pod.annotations,
-                ..PodKind::default()
-            };
-            let apps = file.apps.into_iter().map(|app| app.arguments).collect();
-            let source = Source::Images(apps);
-            prepare(
-                host,
-                &pods,
-                &file.pod.images,
-                &file.pod.common,
-                source,
-                kind,
-            )
-        }
+        Described::File(file) => Subject::new(host, *file)?.start(service),
         Described::Manifest { manifest, .. } => {
             let kind = PodKind {
                 service: Some(service),

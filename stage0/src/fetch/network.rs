@@ -56,7 +56,9 @@ impl Fetcher<'_> {
             return Ok(known.id);
         }
         let network = self.network()?;
-        let resolved = self.open_registry(&network, reference)?.resolve(&Platform::host())?;
+        let resolved = self
+            .open_registry(&network, reference)?
+            .resolve(&Platform::host())?;
         Ok(self.described(reference, &resolved)?.1)
     }
 

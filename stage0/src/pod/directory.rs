@@ -59,6 +59,11 @@ impl Pods {
         }
     }
 
+    /// skim's directory.
+    pub fn skim_directory(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// Whether there ever was a pod.
     pub fn exist(&self) -> bool {
         self.path.exists()

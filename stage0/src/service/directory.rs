@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate};
 use rustix::io::Errno;
 
-use super::versions::Versions;
+use super::versions::{Trial, Versions};
 use crate::store::directory;
 
 /// The directory of all services in skim's own.
@@ -63,6 +63,19 @@ impl ServiceDirectory {
             directory: open().with_context(|| format!("service {name}"))?,
             name: name.to_owned(),
         })
+    }
+
+    /// The versions of the service `name` in skim's own directory; nothing is made of what is
+    /// missing.
+    ///
+    /// # Errors
+    /// As [`ServiceDirectory::open`] and [`ServiceDirectory::read`].
+    pub fn peek(skim_directory: &Path, name: &str) -> Result<Versions> {
+        check_name(name)?;
+        match skim_directory.join(SERVICES).join(name).is_dir() {
+            true => Self::open(skim_directory, name)?.read(),
+            false => Ok(Versions::default()),
+        }
     }
 
     /// The versions as they are now.
@@ -129,14 +142,17 @@ impl ServiceDirectory {
     }
 
     /// Ends a trial that nobody is at work on any more: what was current before is so again.
-    /// Returns the number of the version that was on trial.
+    /// Returns it.
     ///
     /// # Errors
     /// As [`ServiceDirectory::change`].
-    pub fn clean_up(&self, keep: usize) -> Result<Option<u64>> {
-        self.change(|versions| match versions.trial() {
+    pub fn clean_up(&self, keep: usize) -> Result<Option<Trial>> {
+        self.change(|versions| match versions.trial().cloned() {
             // Under the lock it is nobody's who merely looks.
-            Some(_) if try_lock(&self.file(WORK)?)? => Ok(versions.go_back(None, keep)),
+            Some(trial) if try_lock(&self.file(WORK)?)? => {
+                versions.go_back(None, keep);
+                Ok(Some(trial))
+            }
             _ => Ok(None),
         })
     }
@@ -182,7 +198,10 @@ pub fn names(skim_directory: &Path) -> Result<Vec<String>> {
 fn check_name(name: &str) -> Result<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ":_.-@\\".contains(c);
     ensure!(
-        !name.is_empty() && name.len() < 256 && !name.starts_with('.') && name.chars().all(is_plain),
+        !name.is_empty()
+            && name.len() < 256
+            && !name.starts_with('.')
+            && name.chars().all(is_plain),
         "`{}` cannot name a service",
         name.escape_debug()
     );
@@ -250,7 +269,10 @@ mod tests {
         let work = service.begin("skim update").unwrap();
         let other = ServiceDirectory::open(&skim, "web").unwrap();
         let error = other.begin("skim rollback").unwrap_err().to_string();
-        let expected = format!("skim update (process {}) is at work on web", std::process::id());
+        let expected = format!(
+            "skim update (process {}) is at work on web",
+            std::process::id()
+        );
         assert!(error.starts_with(&expected), "{error}");
         drop(work);
         other.begin("skim rollback").unwrap();
@@ -270,7 +292,7 @@ mod tests {
         assert_eq!(service.clean_up(3).unwrap(), None);
         assert_eq!(service.read().unwrap().current().unwrap().number, 2);
         drop(work);
-        assert_eq!(service.clean_up(3).unwrap(), Some(2));
+        assert_eq!(service.clean_up(3).unwrap().unwrap().number, 2);
         assert_eq!(service.read().unwrap().current().unwrap().number, 1);
         assert_eq!(service.clean_up(3).unwrap(), None);
     }

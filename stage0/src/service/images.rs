@@ -56,11 +56,7 @@ pub fn identify(fetcher: &Fetcher<'_>, apps: &[Wanted]) -> Result<Vec<Option<Ima
 ///
 /// # Errors
 /// Where one is gone, and its reference means another one.
-pub fn of_version(
-    fetcher: &Fetcher<'_>,
-    version: &Version,
-    apps: &[Wanted],
-) -> Result<Vec<Image>> {
+pub fn of_version(fetcher: &Fetcher<'_>, version: &Version, apps: &[Wanted]) -> Result<Vec<Image>> {
     each(apps, |wanted, _| {
         let pin = version.apps.get(&wanted.app);
         let pin = pin.with_context(|| format!("version {} has no image for it", version.number))?;
@@ -112,10 +108,7 @@ fn pinned(
     Ok(image)
 }
 
-fn each<T>(
-    apps: &[Wanted],
-    find: impl Fn(&Wanted, &Reference) -> Result<T>,
-) -> Result<Vec<T>> {
+fn each<T>(apps: &[Wanted], find: impl Fn(&Wanted, &Reference) -> Result<T>) -> Result<Vec<T>> {
     ensure!(!apps.is_empty(), "the pod has no apps");
     let apps = apps.iter().map(|wanted| {
         Reference::parse(&wanted.reference)

@@ -94,7 +94,10 @@ impl fmt::Display for Failure {
             Self::Ended(end) => write!(f, "it ended soon after it was ready ({end})"),
             Self::Restarted => write!(f, "it ended soon after it was ready, and was restarted"),
             Self::AppRestarted(app) => {
-                write!(f, "its app {app} ended soon after it was ready, and was restarted")
+                write!(
+                    f,
+                    "its app {app} ended soon after it was ready, and was restarted"
+                )
             }
         }
     }
@@ -167,9 +170,7 @@ impl Judge {
             // Somebody stopped it right before the restart, which had nothing to do then.
             "inactive" | "failed" if seen.invocation == self.before => Some(Verdict::Stopped),
             // The job is done, so it was up.
-            "inactive" | "failed" | "deactivating" => {
-                Some(Verdict::Bad(Failure::Ended(seen.end)))
-            }
+            "inactive" | "failed" | "deactivating" => Some(Verdict::Bad(Failure::Ended(seen.end))),
             _ => Some(Verdict::Bad(Failure::Restarted)),
         }
     }
@@ -371,7 +372,10 @@ mod tests {
                 Failure::NotStarted("failed".into(), "exit-code, code 3".into()),
                 "it failed before it was ready (exit-code, code 3)",
             ),
-            (Failure::NotReady(90 * SECOND), "it was not ready within 90s"),
+            (
+                Failure::NotReady(90 * SECOND),
+                "it was not ready within 90s",
+            ),
         ] {
             assert_eq!(failure.to_string(), text);
         }

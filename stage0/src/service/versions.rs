@@ -342,7 +342,7 @@ impl Versions {
         for version in &mut self.versions {
             if version.number == trial.number {
                 version.rejected = None;
-            } else if version.number == trial.before.number && !trial.is_new {
+            } else if version.number == trial.before.number && trial.number < version.number {
                 version.rejected = Some(ROLLED_BACK.to_owned());
             }
         }
@@ -364,7 +364,9 @@ impl Versions {
                     version.rejected = Some(reason.to_owned());
                 }
             }
-            None if trial.is_new => self.versions.retain(|version| version.number != trial.number),
+            None if trial.is_new => self
+                .versions
+                .retain(|version| version.number != trial.number),
             None => (),
         }
         self.trim(keep);

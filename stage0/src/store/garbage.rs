@@ -122,7 +122,7 @@ fn named_blobs(image: &Image) -> Vec<Sha256> {
 }
 
 impl Contents {
-    /// The directories of the images that no pod uses, and that nobody has needed for `grace`.
+    /// The directories of the images that neither a pod nor a service uses, and that nobody has needed for `grace`.
     pub fn expired(&self, uses: &Uses, grace: Duration, now: SystemTime) -> Vec<String> {
         if !uses.unknown().is_empty() {
             return Vec::new();
@@ -130,7 +130,7 @@ impl Contents {
         let is_old = |needed: SystemTime| now.duration_since(needed).is_ok_and(|age| age >= grace);
         let images = self.images.iter();
         images
-            .filter(|image| is_old(image.needed) && uses.of_directory(&image.directory).is_empty())
+            .filter(|image| is_old(image.needed) && !uses.has_directory(&image.directory))
             .map(|image| image.directory.clone())
             .collect()
     }

@@ -180,7 +180,9 @@ impl Watch {
                     .property(unit, SERVICE_INTERFACE, "ExecMainStartTimestampMonotonic")
                     .await?,
                 result: bus.property(unit, SERVICE_INTERFACE, "Result").await?,
-                code: bus.property(unit, SERVICE_INTERFACE, "ExecMainCode").await?,
+                code: bus
+                    .property(unit, SERVICE_INTERFACE, "ExecMainCode")
+                    .await?,
                 status: bus
                     .property(unit, SERVICE_INTERFACE, "ExecMainStatus")
                     .await?,

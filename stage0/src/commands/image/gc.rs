@@ -17,10 +17,11 @@ const HELP: &str = "\
 Examples:
   skim image gc
   skim image gc --grace-period=720h   keep images that were used in the last 30 days
-  skim image gc --grace-period=0s     keep only images that pods use
+  skim image gc --grace-period=0s     keep only images that pods and services use
   skim image gc --dry-run
 
-An image is needed as long as a pod that is not removed yet uses it (see skim list, skim gc).";
+An image is needed as long as a pod that is not removed yet uses it (see skim list, skim gc), or
+a version of a service that is kept (see skim rollback --list).";
 
 /// Arguments of `skim image gc`.
 #[derive(Args, Debug)]

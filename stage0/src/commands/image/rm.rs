@@ -113,17 +113,23 @@ fn choose(store: &Store, text: &str) -> Result<Target> {
     }
 }
 
-/// Refuses where a pod uses the image.
+/// Refuses where a pod or a service uses the image.
 fn check_unused(target: &Target, uses: &Uses) -> Result<()> {
     let pods = uses.of_directory(&target.directory);
+    let versions = uses.versions_of_directory(&target.directory);
     ensure!(
         pods.is_empty(),
         "in use by pod {}: stop it and remove it first (skim stop, skim rm), or give --force",
         pods.join(", ")
     );
     ensure!(
+        versions.is_empty(),
+        "in use by {}: the service starts from it, or can be rolled back to it (skim rollback --list); give --force to remove it all the same",
+        versions.join(", ")
+    );
+    ensure!(
         uses.unknown().is_empty(),
-        "pod {} cannot be read, and may use it: remove the pod first (skim rm), or give --force",
+        "{} cannot be read, and may use it: remove that first (skim rm), or give --force",
         uses.unknown().join(", ")
     );
     Ok(())
