@@ -49,5 +49,6 @@ mod starting;
 mod store;
 mod support;
 mod units;
+mod updates;
 mod verbs;
 mod volumes;
