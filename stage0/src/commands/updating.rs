@@ -322,6 +322,7 @@ fn show_log(unit: &str, pod: &str, since: SystemTime) {
             .arg(format!("SKIM_POD_UUID={pod}"))
             .args(["+".to_owned(), format!("_SYSTEMD_UNIT={unit}")])
             .args(["+".to_owned(), format!("OBJECT_SYSTEMD_UNIT={unit}")])
+            .args(["+".to_owned(), format!("UNIT={unit}"), "_UID=0".to_owned()])
             .args([
                 "+".to_owned(),
                 format!("_SYSTEMD_UNIT={}", PodUnits::new(pod).scope()),

@@ -153,6 +153,11 @@ impl Judge {
         let is_over = now.saturating_sub(since) >= self.bounds.timeout;
         let late = is_over.then_some(Verdict::Bad(Failure::NotReady(self.bounds.timeout)));
         match &seen.job {
+            // The old run has bounds of its own to end in.
+            Job::Runs if seen.active == "deactivating" && seen.invocation == self.before => {
+                self.phase = Phase::Starting(now);
+                return None;
+            }
             Job::Runs => return late,
             // Another job took its place: a stop, or a restart by hand.
             Job::Ended(result) if result == "canceled" => return Some(Verdict::Stopped),
@@ -287,6 +292,14 @@ mod tests {
         let (second, verdict) = judge(vec![seen(Job::Runs, "activating"); 200]);
         assert_eq!(second, 90);
         assert_eq!(verdict, Some(Verdict::Bad(Failure::NotReady(90 * SECOND))));
+        // The time that the old one takes to stop does not count.
+        let mut stopping = seen(Job::Runs, "deactivating");
+        stopping.invocation = vec![0];
+        let steps = [
+            vec![stopping; 50],
+            vec![seen(Job::Runs, "activating"); 200],
+        ];
+        assert_eq!(judge(steps.concat()).0, 49 + 90);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl<'a> Web<'a> {
     }
 
     fn image(&self, version: &str, script: &str) -> Image {
-        Image::busybox(self.host, &format!("web-{version}"))
+        Image::busybox(self.host, &format!("{}-{version}", self.name))
             .exec(&["/bin/sh", "-c", script])
             .app("environment", json!([{ "name": "WEB", "value": version }]))
     }
