@@ -66,10 +66,12 @@ fn listed(names: &[&str]) -> String {
 /// A line of bounded length: names come from images, causes from wherever an error does.
 pub fn clean(text: &str) -> String {
     let text = crate::logging::one_line(text);
-    match text.len() > LINE_MAX {
-        true => format!("{}…", &text[..text.floor_char_boundary(LINE_MAX)]),
-        false => text,
+    if text.len() <= LINE_MAX {
+        return text;
     }
+    let ends = text.char_indices().map(|(index, _)| index);
+    let end = ends.take_while(|index| *index <= LINE_MAX).last();
+    format!("{}…", &text[..end.unwrap_or_default()])
 }
 
 #[cfg(test)]

@@ -295,10 +295,7 @@ mod tests {
         // The time that the old one takes to stop does not count.
         let mut stopping = seen(Job::Runs, "deactivating");
         stopping.invocation = vec![0];
-        let steps = [
-            vec![stopping; 50],
-            vec![seen(Job::Runs, "activating"); 200],
-        ];
+        let steps = [vec![stopping; 50], vec![seen(Job::Runs, "activating"); 200]];
         assert_eq!(judge(steps.concat()).0, 49 + 90);
     }
 
