@@ -177,7 +177,16 @@ fn a_second_pod_of_a_name_is_refused() {
         "{status:?}"
     );
     assert_eq!(pods().len(), 1);
-    let outside = skim(["service", "run", "pf-other"]);
+    let scope = [
+        "--scope",
+        "--quiet",
+        "--collect",
+        "skim",
+        "service",
+        "run",
+        "pf-other",
+    ];
+    let outside = run("systemd-run", scope);
     assert_eq!(outside.code, Some(254));
     assert!(
         outside.stderr.contains("start the pod's unit"),
@@ -422,7 +431,9 @@ fn the_first_connection_starts_the_pod_and_one_during_a_restart_is_served() {
         said
     };
     let first = ask();
-    assert_eq!(systemd::state("pf-sock.service"), "active (running)");
+    journal::until("the pod is up", || {
+        systemd::state("pf-sock.service") == "active (running)"
+    });
     let holder = systemd::main_pid("pf-sock.service");
     let held = run("ls", ["-l", &format!("/proc/{holder}/fd")])
         .success()

@@ -1,12 +1,20 @@
 //! What is asked of a service that a pod runs as, and of its apps.
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_lite::future;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::{BlockingBus, Bus, Event, MANAGER, UNIT_INTERFACE};
 
-/// Jobs after which a unit runs.
-const STARTING: [&str; 4] = ["start", "restart", "try-restart", "reload-or-start"];
+/// Whether a unit that ends is to start once it has: its job is of the type `kind` and in `state`.
+/// A start that runs is the one that fails just now; one that waits follows. Pure.
+fn is_followed_by_start(kind: &str, state: &str) -> bool {
+    match kind {
+        "restart" | "try-restart" => true,
+        "start" | "reload-or-start" => state == "waiting",
+        _ => false,
+    }
+}
 
 impl Bus {
     /// `After`: the units that a unit starts after.
@@ -25,7 +33,7 @@ impl Bus {
         self.property(unit, UNIT_INTERFACE, "CanReload").await
     }
 
-    /// Whether a job is queued after which the unit runs.
+    /// Whether a unit that ends is to start once it has, as its jobs go.
     ///
     /// # Errors
     /// Where systemd does not answer.
@@ -35,14 +43,14 @@ impl Bus {
         if number == 0 {
             return Ok(false);
         }
-        let interface = "org.freedesktop.systemd1.Job";
-        let kind = self.get_at(path.into_inner(), interface, "JobType").await;
-        Ok(match kind {
-            Ok(kind) => STARTING.contains(&text(&kind)?.as_str()),
+        let path = path.into_inner();
+        let of_job = |name| self.get_at(path.clone(), "org.freedesktop.systemd1.Job", name);
+        match future::try_zip(of_job("JobType"), of_job("State")).await {
+            Ok((kind, state)) => Ok(is_followed_by_start(&text(&kind)?, &text(&state)?)),
             // It has ended meanwhile.
-            Err(zbus::Error::MethodError(..)) => false,
-            Err(error) => return Err(error).context("cannot read the type of a job"),
-        })
+            Err(zbus::Error::MethodError(..)) => Ok(false),
+            Err(error) => Err(error).context("cannot read the type of a job"),
+        }
     }
 
     /// Whether this host is going down.
@@ -120,5 +128,27 @@ impl BlockingBus {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_fails_is_not_followed_by_one() {
+        for (kind, state, expected) in [
+            ("restart", "running", true),
+            ("try-restart", "waiting", true),
+            ("start", "waiting", true),
+            ("start", "running", false),
+            ("stop", "running", false),
+        ] {
+            assert_eq!(
+                is_followed_by_start(kind, state),
+                expected,
+                "{kind} {state}"
+            );
+        }
     }
 }
