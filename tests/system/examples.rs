@@ -9,6 +9,7 @@ mod images;
 mod network;
 mod pods;
 mod real;
+mod services;
 mod setup;
 mod table;
 mod trust;
@@ -20,11 +21,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use self::table::{How, Row};
 use self::world::World;
 
-const TABLES: [&[Row]; 6] = [
+const TABLES: [&[Row]; 7] = [
     images::ROWS,
     network::ROWS,
     pods::ROWS,
     real::ROWS,
+    services::ROWS,
     setup::ROWS,
     trust::ROWS,
 ];

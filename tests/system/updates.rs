@@ -1,6 +1,7 @@
 //! Updates and rollbacks of pods that run as services of systemd.
 
 mod broken;
+mod docker;
 mod interrupted;
 mod sockets;
 mod web;

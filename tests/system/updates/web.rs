@@ -22,13 +22,96 @@ pub(super) const HTTP: &str = "InsecureOptions=http\n";
 /// For `[App]`: it says when it is ready.
 pub(super) const NOTIFY: &str = "Notify=yes\nNotifyAccess=all\n";
 
-/// A pod file with one app, and its service.
+/// A pod file, and its service: both are gone when dropped.
+pub(super) struct Unit {
+    name: &'static str,
+    unit: String,
+}
+
+/// The service of a pod file with one app.
 pub(super) struct Web<'a> {
     host: &'a Host,
+    service: Unit,
     pub(super) name: &'static str,
     pub(super) unit: String,
     /// What stands in `[Pod]` and in `[App web]`.
     sections: [String; 2],
+}
+
+impl Unit {
+    /// Writes the pod file, and its unit.
+    #[track_caller]
+    pub(super) fn new(name: &'static str, text: &str) -> Self {
+        let unit = Self {
+            name,
+            unit: format!("{name}.service"),
+        };
+        fs::create_dir_all("/etc/skim").expect("/etc/skim can be made");
+        unit.write_file(text);
+        unit.write_unit("Restart=no\n");
+        unit
+    }
+
+    /// Writes the pod file.
+    #[track_caller]
+    fn write_file(&self, text: &str) {
+        fs::write(self.file(), text).expect("the pod file can be written");
+    }
+
+    /// Writes a drop-in of the pod file.
+    #[track_caller]
+    pub(super) fn drop_in(&self, text: &str) {
+        let directory = format!("{}.d", self.file());
+        fs::create_dir_all(&directory).expect("it can be made");
+        fs::write(format!("{directory}/test.conf"), text).expect("it can be written");
+    }
+
+    /// Writes the unit, with more settings of `[Service]`.
+    #[track_caller]
+    fn write_unit(&self, service: &str) {
+        let name = self.name;
+        let text = format!(
+            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nNotifyAccess=main\n\
+            ExecStart=skim service run {name}\nExecStartPost=-skim service sweep {name}\n\
+            ExecStopPost=-skim service sweep {name}\nTimeoutStartSec=infinity\n\
+            TimeoutStopSec=infinity\nSlice=skim.slice\n{service}"
+        );
+        fs::write(self.unit_file(), text).expect("the unit can be written");
+        run("systemctl", ["daemon-reload"]).success();
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub(super) fn start(&self) {
+        let outcome = run("systemctl", ["start", &self.unit]);
+        if outcome.code != Some(0) {
+            let log = run("journalctl", ["--lines=30", "--unit", &self.unit]).stdout;
+            panic!("{outcome:#?}\n{log}");
+        }
+    }
+
+    fn file(&self) -> String {
+        format!("/etc/skim/{}.skim", self.name)
+    }
+
+    fn unit_file(&self) -> String {
+        format!("/run/systemd/system/{}", self.unit)
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        // It may be down already, which is what is wanted.
+        run("systemctl", ["stop", &self.unit]);
+        run("systemctl", ["reset-failed", &self.unit]);
+        let versions = format!("/var/lib/skim/services/{}", self.name);
+        let drop_ins = format!("{}.d", self.file());
+        run(
+            "rm",
+            ["-rf", &self.file(), &self.unit_file(), &versions, &drop_ins],
+        );
+        run("systemctl", ["daemon-reload"]);
+    }
 }
 
 impl<'a> Web<'a> {
@@ -48,49 +131,29 @@ impl<'a> Web<'a> {
         app: &str,
         image: &str,
     ) -> Self {
-        let web = Self {
+        let sections = [
+            format!("UpdateTimeoutSec=30\nUpdateSettleSec=2\n{pod}"),
+            app.to_owned(),
+        ];
+        Self {
             host,
+            service: Unit::new(name, &text(&sections, image)),
             name,
             unit: format!("{name}.service"),
-            sections: [
-                format!("UpdateTimeoutSec=30\nUpdateSettleSec=2\n{pod}"),
-                app.to_owned(),
-            ],
-        };
-        fs::create_dir_all("/etc/skim").expect("/etc/skim can be made");
-        web.write_file(image);
-        web.write_unit("Restart=no\n");
-        web
+            sections,
+        }
     }
 
     /// Writes the pod file, of this image.
     #[track_caller]
     pub(super) fn write_file(&self, image: &str) {
-        let [pod, app] = &self.sections;
-        let text = format!("[Pod]\nGenerate=no\n{pod}\n[App web]\nImage={image}\n{app}");
-        fs::write(self.file(), text).expect("the pod file can be written");
+        self.service.write_file(&text(&self.sections, image));
     }
 
     /// Writes the unit, with more settings of `[Service]`.
     #[track_caller]
-    pub(super) fn write_unit(&self, service: &str) {
-        let name = self.name;
-        let text = format!(
-            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nNotifyAccess=main\n\
-            ExecStart=skim service run {name}\nExecStartPost=-skim service sweep {name}\n\
-            ExecStopPost=-skim service sweep {name}\nTimeoutStartSec=infinity\n\
-            TimeoutStopSec=infinity\nSlice=skim.slice\n{service}"
-        );
-        fs::write(self.unit_file(), text).expect("the unit can be written");
-        run("systemctl", ["daemon-reload"]).success();
-    }
-
-    fn file(&self) -> String {
-        format!("/etc/skim/{}.skim", self.name)
-    }
-
-    fn unit_file(&self) -> String {
-        format!("/run/systemd/system/{}", self.unit)
+    pub(super) fn write_unit(&self, settings: &str) {
+        self.service.write_unit(settings);
     }
 
     fn image(&self, version: &str, script: &str) -> Image {
@@ -159,11 +222,7 @@ impl<'a> Web<'a> {
     /// Starts the unit.
     #[track_caller]
     pub(super) fn start(&self) {
-        let outcome = run("systemctl", ["start", &self.unit]);
-        if outcome.code != Some(0) {
-            let log = run("journalctl", ["--lines=30", "--unit", &self.unit]).stdout;
-            panic!("{outcome:#?}\n{log}");
-        }
+        self.service.start();
     }
 
     /// `skim update ARGS… NAME`.
@@ -214,16 +273,7 @@ impl<'a> Web<'a> {
     }
 }
 
-impl Drop for Web<'_> {
-    fn drop(&mut self) {
-        // It may be down already, which is what is wanted.
-        run("systemctl", ["stop", &self.unit]);
-        run("systemctl", ["reset-failed", &self.unit]);
-        for path in [self.file(), self.unit_file()] {
-            fs::remove_file(&path).unwrap_or_else(|error| eprintln!("{path}: {error}"));
-        }
-        let versions = format!("/var/lib/skim/services/{}", self.name);
-        fs::remove_dir_all(&versions).unwrap_or_else(|error| eprintln!("{versions}: {error}"));
-        run("systemctl", ["daemon-reload"]);
-    }
+/// The pod file, of this image.
+fn text([pod, app]: &[String; 2], image: &str) -> String {
+    format!("[Pod]\nGenerate=no\n{pod}\n[App web]\nImage={image}\n{app}")
 }
