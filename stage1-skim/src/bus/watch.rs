@@ -221,10 +221,8 @@ impl Watch {
             Err(zbus::Error::MethodError(..)) => {
                 let active = self.bus.property(&self.unit, UNIT_INTERFACE, "ActiveState");
                 let active: String = active.await?;
-                Ok(matches!(
-                    active.as_str(),
-                    "inactive" | "failed" | "deactivating"
-                ))
+                // A start that systemd refuses is over at once, too, and leaves it failed.
+                Ok(matches!(active.as_str(), "inactive" | "deactivating"))
             }
             Err(error) => Err(error).context("cannot read the type of a job"),
         }
