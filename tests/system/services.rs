@@ -514,7 +514,7 @@ fn a_failure_or_a_socket_that_fails_ends_the_pod() {
             .success()
             .stdout;
         assert!(
-            status.contains(&format!("\"exit-code\":{code}")),
+            status.contains(&format!("\"exit_code\":{code}")),
             "{name}: {status}"
         );
         let messages = cursor.messages(&["SYSLOG_IDENTIFIER=skim"]);
