@@ -3,6 +3,8 @@
 //! It keeps the pod's lock, stops the pod when an app fails, and ends when the last app has
 //! ended. Should it be killed, systemd stops the apps, as nothing needs them any more.
 
+mod units;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,13 +12,16 @@ use anyhow::{Context, Result, bail};
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 
-use crate::bus::{Bus, Event, Listener, ServiceDetail, ServiceState};
+use self::units::Observed;
+use crate::bus::{Bus, Event, Listener, ServiceDetail};
 use crate::names::{self, EXIT_ERROR};
 use crate::output::{Follower, Source};
 use crate::pod_dir::PodDir;
-use crate::progress::{Progress, Watched};
+use crate::progress::Progress;
 use crate::summary::{self, Course};
 use crate::{journal, logging, notify, report, signals, stdio, timer};
+
+pub use self::units::Units;
 
 /// How long to wait before asking again what could not be learnt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,48 +39,6 @@ pub enum Mode {
     /// As a service of systemd: what the apps print is in the journal, and so is what the holder
     /// does.
     Service,
-}
-
-/// The units of a pod, by what the holder has to do with them.
-#[derive(Clone, Debug)]
-pub struct Units {
-    apps: Vec<Watched>,
-}
-
-impl Units {
-    /// Those of `pod`.
-    pub fn of(pod: &PodDir) -> Self {
-        Self {
-            apps: pod.watched(),
-        }
-    }
-
-    /// What starts with the pod: services, or the sockets that start them.
-    pub fn wanted(&self) -> Vec<String> {
-        let apps = self.apps.iter();
-        apps.flat_map(|app| match app.sockets.as_slice() {
-            [] => std::slice::from_ref(&app.service),
-            sockets => sockets,
-        })
-        .cloned()
-        .collect()
-    }
-
-    /// What tells how the apps are: their services, and the sockets that start them.
-    pub fn watched(&self) -> Vec<String> {
-        let apps = self.apps.iter();
-        apps.flat_map(|app| std::iter::once(&app.service).chain(&app.sockets))
-            .cloned()
-            .collect()
-    }
-
-    fn is_socket(&self, unit: &str) -> bool {
-        self.sockets().any(|socket| socket == unit)
-    }
-
-    fn sockets(&self) -> impl Iterator<Item = &String> {
-        self.apps.iter().flat_map(|app| &app.sockets)
-    }
 }
 
 /// What reaches the holder other than from systemd.
@@ -473,8 +436,7 @@ impl<'a> Holder<'a> {
         let Some((service, _)) = self.progress.failure() else {
             return ServiceDetail::default();
         };
-        let sockets = self.units.apps.iter().filter(|app| app.service == service);
-        let sockets: Vec<_> = sockets.flat_map(|app| app.sockets.clone()).collect();
+        let sockets = self.units.sockets_of(service);
         let detail = async {
             Ok::<_, anyhow::Error>(ServiceDetail {
                 failed_socket: self.bus.failed_socket(&sockets).await?,
@@ -485,28 +447,6 @@ impl<'a> Holder<'a> {
             log::debug!("{error:#}");
             ServiceDetail::default()
         })
-    }
-}
-
-/// What systemd says of a unit.
-enum Observed {
-    Service(ServiceState),
-    Socket(String),
-}
-
-impl Observed {
-    async fn of(bus: &Bus, units: &Units, unit: &str) -> Result<Self> {
-        Ok(match units.is_socket(unit) {
-            true => Self::Socket(bus.unit_state(unit).await?.0),
-            false => Self::Service(bus.service_state(unit).await?),
-        })
-    }
-
-    fn take_in(&self, progress: &mut Progress, unit: &str) {
-        match self {
-            Self::Service(state) => progress.observe(unit, state),
-            Self::Socket(active) => progress.observe_socket(unit, active),
-        }
     }
 }
 

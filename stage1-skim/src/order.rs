@@ -3,8 +3,8 @@
 //! They do so when the service does. At shutdown, and where another target is isolated, systemd
 //! stops the service in its turn, and the holder stops the apps: of their own accord they are in
 //! nobody's order, and so have no part in systemd's default (`DefaultDependencies=no`,
-//! systemd.unit(5)). What stops them all the same (a file system that they need is unmounted)
-//! finds them ordered as the service is.
+//! systemd.unit(5)). What stops them all the same (something that they require is stopped) finds
+//! them ordered as the service is.
 //!
 //! No app can be ordered after the service itself, which is up only when the apps are, nor before
 //! it, as its stop waits for theirs.

@@ -49,15 +49,9 @@ impl Service {
     #[track_caller]
     fn start(name: &str, properties: &[&str], pod_file: &str) -> (Self, Outcome) {
         let path = pod_file_path(name, pod_file);
-        let (service, outcome) = Self::run(name, properties, &["skim", "service", "run", name]);
-        let pod_file = Some(path);
-        (
-            Self {
-                pod_file,
-                ..service
-            },
-            outcome,
-        )
+        let (mut service, outcome) = Self::run(name, properties, &["skim", "service", "run", name]);
+        service.pod_file = Some(path);
+        (service, outcome)
     }
 
     #[track_caller]
@@ -303,13 +297,11 @@ fn apps_stop_when_their_service_does() {
                   [Service]\nType=notify\nExecStart=skim service run test-middle\n";
     let all = "test-first.service test-middle.service test-last.service";
     let target = format!("[Unit]\nConflicts={all}\nAfter={all}\n");
-    let isolated = "[Unit]\nAllowIsolate=yes\nRequires=multi-user.target\n";
     let _units = UnitFiles::write(&[
         ("test-first.service", &first),
         ("test-middle.service", middle),
         ("test-last.service", &last),
         ("test-down.target", &target),
-        ("test-isolated.target", isolated),
     ]);
     let stopped = |cursor: &Cursor| {
         let messages = cursor.messages(&["_TRANSPORT=stdout"]);
@@ -331,29 +323,6 @@ fn apps_stop_when_their_service_does() {
     run("systemctl", ["start", "test-down.target"]).success();
     assert_eq!(stopped(&cursor), expected);
     run("systemctl", ["stop", "test-down.target"]).success();
-
-    let cursor = up();
-    run("systemctl", ["isolate", "test-isolated.target"]).success();
-    assert_eq!(stopped(&cursor), expected);
-    run(
-        "systemctl",
-        ["start", "multi-user.target", "test-isolated.target"],
-    )
-    .success();
-    run("systemctl", ["stop", "test-isolated.target"]).success();
-
-    // As at shutdown: a file system that the app needs is unmounted.
-    let cursor = up();
-    let rootfs = pods()[0].rootfs("ordered");
-    let mount = run(
-        "systemd-escape",
-        ["--path", "--suffix=mount", &rootfs.to_string_lossy()],
-    );
-    let target = target + &format!("Conflicts={}\n", mount.line());
-    let _down = UnitFiles::write(&[("test-unmounted.target", &target)]);
-    run("systemctl", ["start", "test-unmounted.target"]).success();
-    assert_eq!(stopped(&cursor), expected);
-    run("systemctl", ["stop", "test-unmounted.target"]).success();
     fs::remove_file(pod_file).expect("the pod file is there");
 }
 

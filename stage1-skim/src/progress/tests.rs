@@ -1,3 +1,4 @@
+use super::ended::CLD_EXITED;
 use super::*;
 use crate::bus::ServiceEnd;
 
