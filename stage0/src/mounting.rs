@@ -122,7 +122,11 @@ fn innermost<'a>(
 /// Makes the working directory if it is missing, but nothing in the user's own directories.
 fn make_working_directory(plan: &PodPlan, app: &AppPlan) -> Result<()> {
     let inside: PathBuf = match app.root {
-        Root::Host => app.working_directory.strip_prefix(&app.rootfs)?.into(),
+        // That of a unit of the image is the host's.
+        Root::Host => match app.working_directory.strip_prefix(&app.rootfs) {
+            Err(_) if app.unit.is_some() => return Ok(()),
+            inside => inside?.into(),
+        },
         Root::Image => app.working_directory.strip_prefix("/")?.into(),
     };
     match innermost(plan, &app.mounts, &Path::new("/").join(&inside)) {

@@ -110,29 +110,53 @@ pub fn missing(settings: &[&Setting], surplus: &[String]) -> Option<&'static str
     let mut needed = OF_EXEC
         .into_iter()
         .filter(|name| *name != "CAP_SETPCAP" || !surplus.is_empty());
-    needed.find(|name| {
-        let settings = settings.iter();
-        let bounding = settings.filter(|setting| setting.key == "CapabilityBoundingSet");
-        // Whether the set is whole, and whether the capability is in it: lists are added to what
-        // is there already, and denied ones taken away (systemd.exec(5)).
-        let (_, has) = bounding.fold((true, true), |(whole, has), setting| {
-            let value = setting.value.trim();
-            let (denies, list) = match value.strip_prefix('~') {
-                Some(list) => (true, list),
-                None => (false, value),
-            };
-            let mut words = list
-                .split_whitespace()
-                .map(|word| word.trim_matches(['"', '\'']));
-            let listed = words.any(|word| word.eq_ignore_ascii_case(name));
-            match (list.trim().is_empty(), denies) {
-                (true, denies) => (denies, denies),
-                (false, true) => (false, has && !listed),
-                (false, false) => (false, listed || has && !whole),
-            }
-        });
-        !has
-    })
+    needed.find(|name| !has(settings, name))
+}
+
+/// Those of the capabilities that it takes to become another user that `settings`, of an image's
+/// unit, do not leave: stage1-skim is given them, and drops them. Pure.
+pub fn lacking(settings: &[&Setting]) -> Vec<String> {
+    let lacking: Vec<_> = OF_EXEC
+        .into_iter()
+        .filter(|name| !has(settings, name))
+        .map(str::to_string)
+        .collect();
+    match lacking.as_slice() {
+        // It takes this one to drop others, and there are none.
+        [only] if only == "CAP_SETPCAP" => Vec::new(),
+        _ => lacking,
+    }
+}
+
+/// The setting that leaves stage1-skim these.
+pub fn leave(names: &[String]) -> Option<Setting> {
+    let setting = || Setting::service("CapabilityBoundingSet", joined(names));
+    (!names.is_empty()).then(setting)
+}
+
+/// Whether the `CapabilityBoundingSet=` of `settings` leave the capability `name`.
+fn has(settings: &[&Setting], name: &str) -> bool {
+    let settings = settings.iter();
+    let bounding = settings.filter(|setting| setting.key == "CapabilityBoundingSet");
+    // Whether the set is whole, and whether the capability is in it: lists are added to what
+    // is there already, and denied ones taken away (systemd.exec(5)).
+    let (_, has) = bounding.fold((true, true), |(whole, has), setting| {
+        let value = setting.value.trim();
+        let (denies, list) = match value.strip_prefix('~') {
+            Some(list) => (true, list),
+            None => (false, value),
+        };
+        let mut words = list
+            .split_whitespace()
+            .map(|word| word.trim_matches(['"', '\'']));
+        let listed = words.any(|word| word.eq_ignore_ascii_case(name));
+        match (list.trim().is_empty(), denies) {
+            (true, denies) => (denies, denies),
+            (false, true) => (false, has && !listed),
+            (false, false) => (false, listed || has && !whole),
+        }
+    });
+    has
 }
 
 fn owned<'a>(names: impl Iterator<Item = &'a &'a str>) -> Vec<String> {

@@ -89,11 +89,14 @@ impl<'a> Facts<'a> {
             "exit-code" | "signal" | "core-dump" => self.end(role, end, finding),
             result => self.without_a_code(result, end),
         };
-        match role {
-            Role::PreStart => format!("app {app} failed: its pre-start handler: {cause}"),
-            Role::App => format!("app {app} failed: {cause}"),
-            Role::PostStop => format!("app {app} failed: its post-stop handler: {cause}"),
-        }
+        let whose = match (role, &self.app.unit) {
+            (Role::App, _) => return format!("app {app} failed: {cause}"),
+            (Role::PreStart, None) => "pre-start handler".to_string(),
+            (Role::PostStop, None) => "post-stop handler".to_string(),
+            (Role::PreStart, Some(unit)) => format!("ExecStartPre= of {}", unit.name),
+            (Role::PostStop, Some(unit)) => format!("ExecStopPost= of {}", unit.name),
+        };
+        format!("app {app} failed: its {whose}: {cause}")
     }
 
     fn culprit(&self) -> (Role, Main) {

@@ -101,6 +101,20 @@ pub fn quoted(word: &str) -> Result<String, Unrepresentable> {
     Ok(out)
 }
 
+/// One word, in double quotes, for text that is unquoted and nothing else: specifiers mean
+/// nothing there.
+///
+/// # Errors
+/// As [`quoted`].
+pub fn word(word: &str) -> Result<String, Unrepresentable> {
+    quoted_text(word)
+}
+
+/// As [`quoted`], but specifiers stay what they are.
+fn quoted_text(word: &str) -> Result<String, Unrepresentable> {
+    Ok(quoted(word)?.replace("%%", "%"))
+}
+
 /// The value of `ExecStart=` and its like: `path` is executed with `argv`, `argv[0]` first.
 ///
 /// The prefix `@` passes `argv[0]` apart from the path, `:` keeps systemd from expanding `$`
@@ -120,6 +134,62 @@ pub fn command_line(path: &Path, argv: &[String]) -> Result<String, Unrepresenta
         line.push_str(&quoted(word)?);
     }
     bounded(line)
+}
+
+/// The value of `ExecStart=` and its like where the arguments are unit text: `path` is executed
+/// with `argv`, `argv[0]` first, in which systemd expands specifiers, and variables unless
+/// `prefixes` say otherwise. Like `@`, which is added, they stand within the first word's quotes.
+///
+/// # Errors
+/// As [`command_line`].
+pub fn text_command_line(
+    prefixes: &str,
+    path: &Path,
+    argv: &[String],
+) -> Result<String, Unrepresentable> {
+    let path = absolute(path)?;
+    if path.contains(['"', '\'', '\\']) || path.chars().any(char::is_control) {
+        return Err(Unrepresentable::ExecutableName);
+    }
+    let mut line = quoted(&format!("{prefixes}@{path}"))?;
+    for word in argv {
+        line.push(' ');
+        line.push_str(&quoted_text(word)?);
+    }
+    bounded(line)
+}
+
+/// Data as a word of unit text, for a command line of [`text_command_line`]: where variables are
+/// expanded, `$` is doubled, too.
+pub fn literal(word: &str, keeps_variables: bool) -> String {
+    let word = specifiers(word);
+    match keeps_variables {
+        true => word,
+        false => word.replace('$', "$$"),
+    }
+}
+
+/// The lines of a file for `EnvironmentFile=`.
+///
+/// # Errors
+/// As [`environment`].
+pub fn environment_file<'a>(
+    variables: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<String, Unrepresentable> {
+    let mut text = String::new();
+    for (name, value) in variables {
+        environment(name, value)?;
+        text.push_str(&format!("{name}=\""));
+        for c in value.chars() {
+            // What a backslash escapes within double quotes (systemd.exec(5)).
+            if matches!(c, '"' | '\\' | '`' | '$') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push_str("\"\n");
+    }
+    Ok(text)
 }
 
 /// The value of one `Environment=` line.

@@ -67,6 +67,7 @@ pub fn check(plan: &PodPlan) -> Result<()> {
     };
     ensure!(app.root == Root::Host, refused("--root=image"));
     ensure!(app.sockets.is_empty(), refused("a socket-activated port"));
+    ensure!(app.unit.is_none(), refused("--unit"));
     if let Some(setting) = app.user_settings.first() {
         let flag = FLAGS.iter().find(|(key, _)| *key == setting.key);
         bail!(match flag {

@@ -7,6 +7,7 @@
 //! - [`directives`]: which directives are known, and which are skim's own
 //! - [`unit_file`]: the syntax of unit files
 //! - [`unit`], [`units`], [`order`]: unit text as data, and a pod's unit files
+//! - [`image_unit`]: what an app's service has from a unit file of its image
 //! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
 //! - [`progress`]: how far each app has come, from what systemd says; [`summary`]: in a line
 //! - [`caller`]: what of the caller's environment no app inherits
@@ -18,7 +19,7 @@
 //! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`report`],
 //!   [`journal`], [`notify`](mod@notify), [`signals`], [`stdio`], [`timer`], [`logging`] serve them
 //! - [`interactive`]: a pod whose one app has the caller's terminal
-//! - [`credentials`]: from root to an app's user
+//! - [`credentials`]: from root to an app's user; [`directories`]: what is made for that user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
 //! - [`retire`]: what `--rm` adds, [`remove`]: a tree deleted without crossing a mount
 
@@ -29,11 +30,13 @@ pub mod cgroup;
 pub mod credentials;
 pub mod diagnosis;
 pub mod directives;
+pub mod directories;
 pub mod enter;
 pub mod escape;
 mod execute;
 pub mod gc;
 pub mod holder;
+pub mod image_unit;
 pub mod interactive;
 pub mod journal;
 pub mod logging;

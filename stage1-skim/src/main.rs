@@ -14,7 +14,8 @@ use stage1_skim::holder::Mode;
 use stage1_skim::pod::{CONTRACT_VERSION, Credentials};
 use stage1_skim::pod_dir::PodDir;
 use stage1_skim::{
-    credentials, enter, gc, interactive, logging, names, notify, retire, run, stdio, stop, summary,
+    credentials, directories, enter, gc, interactive, logging, names, notify, retire, run, stdio,
+    stop, summary,
 };
 
 /// The stage1 of skim: turns the prepared pod in the working directory into systemd units and
@@ -47,6 +48,12 @@ enum Entrypoint {
     /// Become a program as another user, or in another root; the services of such apps call it
     #[command(name = credentials::ENTRYPOINT, hide = true)]
     Exec(ExecArguments),
+    /// Make or remove directories of a service's user; the services of such apps call it
+    #[command(name = directories::ENTRYPOINT, hide = true)]
+    Directories {
+        #[command(subcommand)]
+        action: directories::Action,
+    },
 }
 
 #[derive(Subcommand)]
@@ -154,6 +161,7 @@ fn dispatch(entrypoint: Entrypoint) -> Result<u8> {
             let directory = std::env::current_dir().context("cannot tell the working directory")?;
             in_pod(&PodDir::open(&directory)?, entrypoint)
         }
+        Entrypoint::Directories { action } => directories::act(action).map(|()| 0),
         Entrypoint::Exec(arguments) => {
             let Err(error) = arguments.exec();
             stdio::complain(&format!("{error:#}"));

@@ -83,6 +83,11 @@ impl PodUnits {
         format!("{}-{name}.{port}.socket", self.stem)
     }
 
+    /// The file of variables of the app `name`, beside its service.
+    pub fn environment(&self, name: &str) -> String {
+        format!("{}-{name}.environment", self.stem)
+    }
+
     /// Whether `unit` is a unit of this pod.
     pub fn owns(&self, unit: &str) -> bool {
         unit.strip_prefix(&self.stem)

@@ -118,6 +118,9 @@ pub struct SocketPlan {
     pub port: u16,
     /// How many ports from there on.
     pub count: u16,
+    /// What the socket's unit has from one of the image's, in place of ports: unit text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
 }
 
 /// The protocol of a port.
@@ -201,10 +204,75 @@ pub struct AppPlan {
     /// What the user calls it by (`--label`).
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What its service has from a unit file of its image (`--unit`): it then runs the commands
+    /// of that, and not `exec` and the event handlers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitPlan>,
     /// Settings from the image's `skim.dropin`, checked.
     pub image_settings: Vec<Setting>,
     /// Settings from the user's `--property`, checked; they win over the image's.
     pub user_settings: Vec<Setting>,
+}
+
+/// An app's service as a unit file of its image has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitPlan {
+    /// The unit's name in the image, such as `docker.service`.
+    pub name: String,
+    /// What it executes, in the unit's order.
+    pub commands: Vec<CommandPlan>,
+    /// Its other settings; those of `skim.dropin` and of the user win over them.
+    pub settings: Vec<Setting>,
+    /// Directories that systemd would make for the unit's user (`RuntimeDirectory=` and its
+    /// like), where the app is not root: systemd does not know that user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<DirectoryPlan>,
+    /// The user's variables, where they have to win over the unit's `EnvironmentFile=`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<EnvVar>,
+}
+
+/// A command of a unit file (systemd.service(5), "Command lines").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandPlan {
+    /// The directive, such as `ExecStartPre`.
+    pub key: String,
+    /// The program, and its arguments as unit text: unquoted, specifiers and variables not
+    /// expanded.
+    pub exec: ExecPlan,
+    /// Whether systemd expands no variables in it (`:`).
+    #[serde(default)]
+    pub keeps_variables: bool,
+    /// Whether it may fail (`-`).
+    #[serde(default)]
+    pub may_fail: bool,
+    /// As whom it runs.
+    #[serde(default)]
+    pub privileges: Privileges,
+}
+
+/// As whom a command of a unit file runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Privileges {
+    /// The app's user, confined as the app.
+    #[default]
+    User,
+    /// Root, confined as the app (`!`).
+    Root,
+    /// Root, not confined (`+`).
+    Full,
+}
+
+/// A directory that is made for an app before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryPlan {
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// Permission bits, as chmod(2).
+    pub mode: u32,
+    /// Whether it goes when the app has ended.
+    pub is_removed: bool,
 }
 
 /// Which image an app runs from.
@@ -304,6 +372,7 @@ impl AppPlan {
             isolation_settings: Vec::new(),
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
+            unit: None,
             image_settings: Vec::new(),
             user_settings: Vec::new(),
         }

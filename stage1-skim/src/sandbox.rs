@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail};
 use crate::capabilities::{self, Confinement};
 use crate::credentials::{self, Transition};
 use crate::escape;
-use crate::pod::{AppPlan, Credentials, ExecPlan, MountPlan, Root, VolumeKind, VolumePlan};
+use crate::pod::{
+    AppPlan, CommandPlan, Credentials, ExecPlan, MountPlan, Privileges, Root, VolumeKind,
+    VolumePlan,
+};
 use crate::seccomp::{self, Addition};
 use crate::unit::Setting;
 
@@ -51,13 +54,20 @@ pub fn of(app: &AppPlan, volumes: &[VolumePlan], stage1: &Path) -> Result<Sandbo
     } = capabilities::confine(app.capabilities.as_ref(), &app.credentials);
     let mut settings = app.isolation_settings.clone();
     settings.extend(confinement);
-    let addition = match wrapped {
-        true => seccomp::add_to(&settings),
-        false => Addition::default(),
-    };
-    settings.extend(addition.settings);
+    let unit = app.unit.as_ref().map(|unit| unit.settings.clone());
+    let unit = unit.unwrap_or_default();
+    let mut all = [&unit[..], &settings].concat();
+    let (mut surplus, mut addition) = (surplus, Addition::default());
+    if changes_user(app) {
+        let lacking = capabilities::lacking(&all.iter().collect::<Vec<_>>());
+        settings.extend(capabilities::leave(&lacking));
+        surplus.extend(lacking);
+    }
     if wrapped {
-        check_further(app, &settings, &surplus)?;
+        addition = seccomp::add_to(&all);
+        settings.extend(addition.settings.clone());
+        all = [&unit[..], &settings].concat();
+        check_further(app, &all, &surplus)?;
     }
     Ok(Sandbox {
         settings,
@@ -73,6 +83,32 @@ pub fn of(app: &AppPlan, volumes: &[VolumePlan], stage1: &Path) -> Result<Sandbo
 }
 
 impl Sandbox {
+    /// As [`Self::start`], for a command whose arguments are unit text.
+    ///
+    /// # Errors
+    /// As [`credentials::wrap`].
+    pub fn start_text(
+        &self,
+        who: &Credentials,
+        stage1: &Path,
+        command: &CommandPlan,
+    ) -> Result<ExecPlan> {
+        let program = ExecPlan {
+            path: command.exec.path.clone(),
+            argv: Vec::new(),
+        };
+        let mut start = match command.privileges {
+            Privileges::User => self.start(who, stage1, &program)?,
+            Privileges::Root => self.start(&Credentials::default(), stage1, &program)?,
+            Privileges::Full => program,
+        };
+        for word in &mut start.argv {
+            *word = escape::literal(word, command.keeps_variables);
+        }
+        start.argv.extend(command.exec.argv.iter().cloned());
+        Ok(start)
+    }
+
     /// What the service executes, so that `command` runs as `who`: the command itself where
     /// that is how systemd starts it anyway.
     ///
@@ -101,8 +137,9 @@ fn check_further(app: &AppPlan, settings: &[Setting], surplus: &[String]) -> Res
              alone (--property=SystemCallFilter= takes back the image's)"
         );
     }
-    let changes_user = app.credentials != Credentials::default();
-    if changes_user && let Some(name) = capabilities::missing(&all, surplus) {
+    if changes_user(app)
+        && let Some(name) = capabilities::missing(&all, surplus)
+    {
         bail!(
             "CapabilityBoundingSet= of --property or of the image's skim.dropin lacks {name}, which \
              it takes to become the app's user: use --caps-retain or --caps-remove, which hold for \
@@ -114,7 +151,12 @@ fn check_further(app: &AppPlan, settings: &[Setting], surplus: &[String]) -> Res
 
 /// Whether stage1-skim starts the app.
 fn is_wrapped(app: &AppPlan) -> bool {
-    app.root == Root::Image || app.credentials != Credentials::default()
+    app.root == Root::Image || changes_user(app)
+}
+
+/// Whether stage1-skim becomes another user for it.
+fn changes_user(app: &AppPlan) -> bool {
+    app.credentials != Credentials::default()
 }
 
 /// What makes it necessary that stage1-skim is a static program: what would act on the loader of
@@ -130,7 +172,8 @@ pub fn needs_static(app: &AppPlan, is_interactive: bool) -> Option<String> {
     if !is_wrapped(app) && !is_interactive {
         return None;
     }
-    let mut filters = app.isolation_settings.iter();
+    let unit = app.unit.iter().flat_map(|unit| &unit.settings);
+    let mut filters = app.isolation_settings.iter().chain(unit.clone());
     if filters.any(|setting| setting.key == "SystemCallFilter") {
         return Some("a system call filter".to_string());
     }
@@ -139,7 +182,8 @@ pub fn needs_static(app: &AppPlan, is_interactive: bool) -> Option<String> {
         return Some(format!("its environment variable {name}"));
     }
     // An interactive app has no service, and none of these.
-    let mut settings = app.image_settings.iter().chain(&app.user_settings);
+    let settings = app.image_settings.iter().chain(&app.user_settings);
+    let mut settings = settings.chain(unit);
     let setting = settings.find(|setting| match setting.key.as_str() {
         "Environment" | "PassEnvironment" => setting.value.contains("LD_"),
         // What it will hold is not known.

@@ -66,15 +66,13 @@ pub struct Addition {
     pub errno: Option<String>,
 }
 
-/// What it takes so that stage1-skim starts an app with these settings. Pure.
+/// What it takes so that stage1-skim starts an app with these settings, the unit's in their
+/// order. Pure.
 pub fn add_to(settings: &[Setting]) -> Addition {
-    let find = |key: &str| settings.iter().find(|setting| setting.key == key);
-    let Some(filter) = find("SystemCallFilter") else {
-        return Addition::default();
-    };
+    let settings: Vec<_> = settings.iter().collect();
     let mut blocked: Vec<_> = CALLS
         .iter()
-        .filter(|(name, _, groups)| !allows(&filter.value, name, groups))
+        .filter(|(name, _, groups)| !allows(&settings, name, groups))
         .map(|(name, ..)| name.to_string())
         .collect();
     if blocked.is_empty() {
@@ -82,13 +80,16 @@ pub fn add_to(settings: &[Setting]) -> Addition {
     }
     // setresuid(2) and its like must be allowed here; prctl(2) is in the list already where it
     // is blocked.
-    if !allows(&filter.value, INSTALL.0, &[]) {
+    if !allows(&settings, INSTALL.0, &[]) {
         blocked.push(INSTALL.0.to_string());
     }
+    let mut numbers = settings.iter().rev();
+    let errno = numbers.find(|setting| setting.key == "SystemCallErrorNumber");
+    let errno = errno.map(|setting| setting.value.trim());
     Addition {
         settings: vec![Setting::service("SystemCallFilter", blocked.join(" "))],
         blocked,
-        errno: find("SystemCallErrorNumber").map(|setting| setting.value.clone()),
+        errno: errno.filter(|name| !name.is_empty()).map(str::to_string),
     }
 }
 
@@ -96,29 +97,26 @@ pub fn add_to(settings: &[Setting]) -> Addition {
 /// leave it: `SystemCallFilter=` of an image or a user holds from systemd's start of stage1-skim
 /// on. Pure.
 pub fn missing(settings: &[&Setting]) -> Option<&'static str> {
-    let filters = || {
-        let settings = settings.iter();
-        settings.filter(|setting| setting.key == "SystemCallFilter")
-    };
-    let calls = CALLS.iter().find(|(name, _, groups)| {
-        // An empty value resets the list; the first one after it tells whether the list allows.
-        let allowed = filters().fold(None, |allowed, setting| {
-            let value = setting.value.trim();
-            match (value.is_empty(), lists(value, name, groups)) {
-                (true, _) => None,
-                (false, (denies, true)) => Some(!denies),
-                (false, (denies, false)) => allowed.or(Some(denies)),
-            }
-        });
-        allowed == Some(false)
-    });
+    let calls = CALLS
+        .iter()
+        .find(|(name, _, groups)| !allows(settings, name, groups));
     calls.map(|(name, ..)| *name)
 }
 
-/// Whether the value of a `SystemCallFilter=` allows the call `name`, which is in `groups`.
-fn allows(filter: &str, name: &str, groups: &[&str]) -> bool {
-    let (denies, listed) = lists(filter, name, groups);
-    listed != denies
+/// Whether the `SystemCallFilter=` of `settings` allow the call `name`, which is in `groups`.
+fn allows(settings: &[&Setting], name: &str, groups: &[&str]) -> bool {
+    let filters = settings.iter();
+    let filters = filters.filter(|setting| setting.key == "SystemCallFilter");
+    // An empty value resets the list; the first one after it tells whether the list allows.
+    let allowed = filters.fold(None, |allowed, setting| {
+        let value = setting.value.trim();
+        match (value.is_empty(), lists(value, name, groups)) {
+            (true, _) => None,
+            (false, (denies, true)) => Some(!denies),
+            (false, (denies, false)) => allowed.or(Some(denies)),
+        }
+    });
+    allowed.unwrap_or(true)
 }
 
 /// Whether the value of a `SystemCallFilter=` denies what it lists, and whether it lists the call

@@ -19,10 +19,14 @@ pub fn names(plan: &PodPlan, units: &PodUnits) -> Vec<String> {
     apps.flat_map(|app| of_app(app, units)).collect()
 }
 
-/// Whether it is a connection to its sockets that starts the app.
+/// Whether it is a connection to its sockets that starts the app. One whose sockets are a unit's of
+/// its image starts with the pod: it is that unit which is asked for.
 pub fn start(plan: &PodPlan, app: &AppPlan) -> bool {
     let mut required = plan.apps.iter().flat_map(|other| &other.requires);
-    !app.sockets.is_empty() && !required.any(|name| *name == app.name)
+    let mut sockets = app.sockets.iter();
+    !app.sockets.is_empty()
+        && sockets.all(|socket| socket.settings.is_empty())
+        && !required.any(|name| *name == app.name)
 }
 
 /// The names of the app's sockets.
@@ -85,6 +89,12 @@ fn settings(
         Setting::socket("Slice", units.slice()),
         Setting::socket("FileDescriptorName", escape::text(&socket.name)),
     ]);
+    if !socket.settings.is_empty() {
+        settings.extend_from_slice(&socket.settings);
+        // Headings stand once.
+        settings.sort_by_key(|setting| setting.section);
+        return settings;
+    }
     let listen = match socket.protocol {
         Protocol::Tcp => "ListenStream",
         Protocol::Udp => "ListenDatagram",

@@ -68,6 +68,16 @@ impl Setting {
         Self::new(Section::Socket, key, value)
     }
 
+    /// A setting of unit text from elsewhere; whether the directive is one of the section's is
+    /// the caller's to know.
+    ///
+    /// # Errors
+    /// Where the value is not one line.
+    pub fn checked(section: Section, key: &str, value: &str) -> Result<Self> {
+        check_value(key, value)?;
+        Ok(Self::new(section, key, value.trim()))
+    }
+
     fn new(section: Section, key: &str, value: impl Into<String>) -> Self {
         let value = value.into();
         debug_assert!(!value.contains('\n'), "{key}: a value is one line");

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::escape;
+use crate::image_unit;
 use crate::interactive;
 use crate::journal;
 use crate::names::{PodUnits, ROOT_SLICE, UNIT_NAME_MAX};
@@ -63,9 +64,10 @@ pub fn units_before(plan: &PodPlan, stage1: &Path, before: &[String]) -> Result<
             .and_then(|text| check_name(&name).map(|()| text))
             .with_context(|| format!("app {}", app.name))?;
         files.push(UnitFile { name, text });
-        for socket in sockets::unit_files(plan, app, &names, &order) {
-            check_name(&socket.name).with_context(|| format!("app {}", app.name))?;
-            files.push(socket);
+        let further = sockets::unit_files(plan, app, &names, &order).into_iter();
+        for file in further.chain(image_unit::environment_file(app, &names)?) {
+            check_name(&file.name).with_context(|| format!("app {}", app.name))?;
+            files.push(file);
         }
     }
     Ok(files)
@@ -113,7 +115,9 @@ fn service(
     settings.extend(execution(plan, app, names)?);
     settings.extend(commands(app, &sandbox, stage1)?);
     let mut text = unit::render(&[], &settings);
+    let unit = image_unit::settings(app, &names.environment(&app.name), stage1)?;
     for (origin, settings) in [
+        ("from the image's unit", &unit),
         ("from isolators", &sandbox.settings),
         ("from the image", &app.image_settings),
         ("from --property", &app.user_settings),
@@ -182,6 +186,10 @@ fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Sett
 fn commands(app: &AppPlan, sandbox: &Sandbox, stage1: &Path) -> Result<Vec<Setting>> {
     let root = Credentials::default();
     let mut settings = sandbox.root.clone();
+    if let Some(unit) = &app.unit {
+        settings.extend(image_unit::commands(app, unit, sandbox, stage1)?);
+        return Ok(settings);
+    }
     for (key, command, who) in [
         ("ExecStartPre", app.pre_start.as_ref(), &root),
         ("ExecStart", Some(&app.exec), &app.credentials),

@@ -22,6 +22,7 @@ mod export;
 mod gc;
 mod harness;
 mod hostile;
+mod image_units;
 mod interactive;
 mod isolation;
 mod killing;

@@ -14,6 +14,7 @@ use crate::image::name;
 use crate::image::oci::signal;
 use crate::pod::isolators;
 use crate::pod::request::{AppRequest, EnvironmentRequest};
+use crate::pod::unit::{self, Asked};
 use crate::pod::volume::{self, MountRequest, Volume};
 
 /// What stands above these flags in the help.
@@ -32,6 +33,9 @@ pub struct AppFlags {
     /// Run this instead of the image's command line
     #[arg(long, value_name = "PROGRAM")]
     pub exec: Option<String>,
+    /// Take the app's service from this unit file in the image, as docker.service (lib/systemd/system)
+    #[arg(long, value_name = "UNIT", value_parser = unit_name, conflicts_with = "exec")]
+    pub unit: Option<String>,
     /// Set a variable; wins over the image's. Before the first image: of every app
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub set_env: Vec<(String, String)>,
@@ -162,6 +166,10 @@ impl AppFlags {
         Ok(AppRequest {
             name: self.name,
             exec: self.exec,
+            unit: self.unit.map(|name| Asked {
+                name,
+                arguments: Vec::new(),
+            }),
             user: self.user,
             group: self.group,
             supplementary_gids: self.supplementary_gids,
@@ -240,6 +248,10 @@ fn word(value: impl ValueEnum) -> Option<String> {
 
 fn app_name(text: &str) -> Result<String, String> {
     one_line(name::check_name(text).map(|()| text.to_string()))
+}
+
+fn unit_name(text: &str) -> Result<String, String> {
+    one_line(unit::find::service_name(text))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

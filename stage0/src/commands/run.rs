@@ -33,6 +33,12 @@ Of a variable that is set several times the last of these wins: --inherit-env, t
 sees the host, it is told the path: SKIM_VOLUME_NAME in its environment, {volume:NAME} in
 arguments and variables.
 
+--unit takes an app's service from a unit file in its image, as the distribution shipped it, with
+its drop-ins and its .socket. Programs are the image's where it has them, and so are paths in
+arguments beneath /usr, /lib, /bin, /sbin and /opt; all others, /etc and /var above all, are the
+host's. Users are the image's. Where --unit gives an app to the pod, After= and Before= of the
+others' units speak of that app. What contradicts skim, such as RootImage=, is refused.
+
 Each app starts after the one named before it, unless it or its image (annotation
 skim.requires) says otherwise. An app that fails stops the pod, and its exit code is the pod's.
 SIGINT and SIGTERM stop the pod, a second SIGINT kills it.";

@@ -2,21 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use stage1_skim::names::AppDirectory;
 use stage1_skim::pod::{AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, MountPlan, Root};
 
 use self::places::Places;
 use super::environment::{self, Sources};
-use super::isolators;
+use super::isolators::{self, Isolation};
 use super::programs::Programs;
 use super::request::AppRequest;
 use super::tree::Tree;
+use super::unit::dependencies::Pod;
+use super::unit::{self, ImageUnit, Service};
 use super::user::{self, User};
 use super::volume::{self, AppVolumes, Volumes};
 use crate::image::hints;
 use crate::image::manifest::App;
 
+mod of_unit;
 mod places;
 pub mod section;
 mod settings;
@@ -31,21 +34,36 @@ pub const NOTIFY: &str = "appc.io/executor/supports-systemd-notify";
 /// What the app takes for `/`, as `--root`; only a pod manifest may say it.
 pub const ROOT: &str = "skim.root";
 
-/// Plans the app `name` of the pod whose directory will be `directory`.
+/// What an app is planned in.
+pub struct Surroundings<'a> {
+    /// Where the pod's directory will be.
+    pub directory: &'a Path,
+    /// The apps that must be up before it.
+    pub requires: Vec<String>,
+    /// The unit of its image that its service is taken from.
+    pub unit: Option<&'a ImageUnit>,
+    /// All apps by their units.
+    pub pod: &'a Pod<'a>,
+}
+
+/// Plans the app `name`.
 ///
 /// # Errors
 /// Everything that is wrong with the request, one line each.
 pub fn plan(
     name: &str,
-    directory: &Path,
     request: &AppRequest,
-    requires: Vec<String>,
+    surroundings: Surroundings<'_>,
     volumes: &mut Volumes,
 ) -> Result<AppPlan> {
     let image = &request.image;
     let tree = Tree::open(&image.tree)?;
-    let rootfs = AppDirectory::new(directory, name).rootfs();
-    let section = section::section(request)?;
+    let rootfs = AppDirectory::new(surroundings.directory, name).rootfs();
+    let mut section = section::section(request)?;
+    let who = surroundings.unit.map(unit::who).transpose()?;
+    if let Some(who) = &who {
+        of_unit::set_user(&mut section, request, &tree, who)?;
+    }
     let mounted = volume::Image {
         app: name,
         tree: &tree,
@@ -59,6 +77,7 @@ pub fn plan(
         Root::Image => Path::new("/"),
     };
     let planner = Planner {
+        surroundings: &surroundings,
         name,
         request,
         root,
@@ -69,11 +88,17 @@ pub fn plan(
         tree: &tree,
         section: &section,
     };
-    planner.plan(requires, mounts)
+    let isolation = isolators::of_app(&section::isolators(request, &section))?;
+    let service = match who {
+        Some(who) => planner.of_unit(who, &isolation)?,
+        None => None,
+    };
+    planner.plan(service, isolation, mounts)
 }
 
 /// What an app's plan is made of.
 struct Planner<'a> {
+    surroundings: &'a Surroundings<'a>,
     name: &'a str,
     request: &'a AppRequest,
     tree: &'a Tree,
@@ -88,34 +113,63 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn plan(&self, requires: Vec<String>, mounts: Vec<MountPlan>) -> Result<AppPlan> {
+    fn plan(
+        &self,
+        service: Option<Service>,
+        isolation: Isolation,
+        mounts: Vec<MountPlan>,
+    ) -> Result<AppPlan> {
         let (request, section) = (self.request, self.section);
-        let programs = self.programs();
-        let exec = programs.command(&section.exec, &request.arguments)?;
-        let isolation = isolators::of_app(&section::isolators(request, section))?;
+        let mut sockets = sockets::sockets(section)?;
+        let service = service.as_ref();
+        sockets.extend(service.iter().flat_map(|service| service.sockets.clone()));
         Ok(AppPlan {
             name: self.name.to_string(),
             image: self.image(),
-            exec: self.places.fill_in_command(exec)?,
+            exec: self.exec(service)?,
             pre_start: self.handler("pre-start", section.pre_start.as_deref())?,
             post_stop: self.handler("post-stop", section.post_stop.as_deref())?,
-            working_directory: programs.working_directory()?,
+            working_directory: self.working_directory(service)?,
             credentials: self.credentials()?,
-            environment: self.environment()?,
-            requires,
-            notify: self.notify(),
+            environment: self.environment(service)?,
+            requires: self.surroundings.requires.clone(),
+            notify: self.notify(service),
             root: request.root,
             read_only_rootfs: request.read_only_rootfs,
             mounts,
-            sockets: sockets::sockets(section)?,
+            sockets,
             capabilities: isolation.capabilities,
             isolation_settings: isolation.settings,
             annotations: request.annotations.clone(),
             labels: request.labels.clone(),
+            unit: service.map(|service| service.plan.clone()),
             image_settings: settings::of_image(request, section)?,
             user_settings: settings::of_user(request),
             rootfs: self.rootfs.to_path_buf(),
         })
+    }
+
+    /// What the app is: of a unit the first of its `ExecStart=`.
+    fn exec(&self, service: Option<&Service>) -> Result<ExecPlan> {
+        if let Some(service) = service {
+            let mut commands = service.plan.commands.iter();
+            let start = commands.find(|command| command.key == "ExecStart");
+            return Ok(start.context("the unit has no ExecStart=")?.exec.clone());
+        }
+        let programs = self.programs();
+        let exec = programs.command(&self.section.exec, &self.request.arguments)?;
+        self.places.fill_in_command(exec)
+    }
+
+    /// A unit's is one of the host, `/` where it says none.
+    fn working_directory(&self, service: Option<&Service>) -> Result<PathBuf> {
+        match service {
+            Some(service) if self.section.working_directory.is_none() => {
+                let directory = service.working_directory.as_deref();
+                Ok(PathBuf::from(directory.unwrap_or("/")))
+            }
+            _ => self.programs().working_directory(),
+        }
     }
 
     fn image(&self) -> ImagePlan {
@@ -139,16 +193,21 @@ impl Planner<'_> {
     }
 
     fn handler(&self, event: &str, exec: Option<&[String]>) -> Result<Option<ExecPlan>> {
+        // A unit has commands of its own.
+        let exec = exec.filter(|_| self.request.unit.is_none());
         let command = self.programs().handler(event, exec)?;
         command
             .map(|command| self.places.fill_in_command(command))
             .transpose()
     }
 
-    fn notify(&self) -> bool {
+    fn notify(&self, service: Option<&Service>) -> bool {
         let image = &self.request.image.manifest;
         let asked = self.request.notify;
-        asked.unwrap_or_else(|| image.annotation(NOTIFY) == Some("true"))
+        asked.unwrap_or_else(|| match service {
+            Some(service) => service.notify,
+            None => image.annotation(NOTIFY) == Some("true"),
+        })
     }
 
     fn credentials(&self) -> Result<Credentials> {
@@ -168,20 +227,14 @@ impl Planner<'_> {
         })
     }
 
-    fn environment(&self) -> Result<Vec<EnvVar>> {
+    fn environment(&self, service: Option<&Service>) -> Result<Vec<EnvVar>> {
         let account = self.user.account.as_ref();
         let home = account.map(|account| Path::new(&account.home));
         let asked = &self.request.environment;
-        let written = [
-            &section::environment(self.section),
-            &asked.files,
-            &asked.set,
-            &asked.app,
-        ];
-        let written: Result<Vec<_>> = written
-            .into_iter()
-            .map(|layer| self.places.fill_in_variables(layer))
-            .collect();
+        let written = section::of_image(self.request, self.section);
+        let mut written = vec![self.places.fill_in_variables(&written)?];
+        written.extend(service.map(|service| service.environment.clone()));
+        written.push(self.own_variables()?);
         // What the caller happens to have is not written for an app: no volume is meant by it.
         let layers = [self.places.variables(), section::inherited(asked)];
         Ok(environment::compose(&Sources {
@@ -190,8 +243,16 @@ impl Planner<'_> {
             has_home: home.map_or(Ok(false), |home| self.tree.is_directory(home))?,
             user: &self.user,
             hints: self.hints()?,
-            layers: layers.into_iter().chain(written?).collect(),
+            layers: layers.into_iter().chain(written).collect(),
         }))
+    }
+
+    /// Variables that the user asks for, or a pod manifest.
+    fn own_variables(&self) -> Result<Vec<(String, String)>> {
+        let asked = &self.request.environment;
+        let of_manifest = section::of_manifest(self.request);
+        let written = [of_manifest.as_slice(), &asked.files, &asked.set, &asked.app];
+        self.places.fill_in_variables(&written.concat())
     }
 
     /// What the image's interpreters have to be told; nothing where the image is `/` for them.
@@ -239,7 +300,13 @@ mod tests {
         };
         let pod = Path::new("/pod");
         let mut volumes = Volumes::new(pod, &[parse_volume("data,kind=empty").unwrap()]).unwrap();
-        let app = plan("web", pod, &request, Vec::new(), &mut volumes).unwrap();
+        let surroundings = Surroundings {
+            directory: pod,
+            requires: Vec::new(),
+            unit: None,
+            pod: &Pod::new("", Vec::new()),
+        };
+        let app = plan("web", &request, surroundings, &mut volumes).unwrap();
         let variables = app.environment.iter();
         let variables: HashMap<_, _> = variables.map(|v| (&*v.name, &*v.value)).collect();
         let place = app.rootfs.join("srv");

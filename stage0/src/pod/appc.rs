@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use stage1_skim::pod::{AppPlan, ExecPlan, Root, VolumeKind};
-use stage1_skim::unit;
+use stage1_skim::{escape, unit};
 
 use super::app::{DROPIN, NOTIFY, ROOT, section};
 use super::plan::REQUIRES;
 use super::request::{AppRequest, EnvironmentRequest, PodRequest};
+use super::unit::{Asked, UNIT};
 use super::volume::{MountRequest, Volume};
 use crate::image::appc::AC_VERSION;
 use crate::image::manifest::{App, Isolator, MountPoint, Port};
@@ -21,8 +22,8 @@ use crate::image::name::check_identifier;
 ///
 /// Paths of an app are those of its image, users and groups are numbers. Volumes are referred to
 /// as they were, and those that image mount points get by themselves are not in it. What appc has
-/// no field for stands in annotations: `skim.requires`, `skim.dropin`, `skim.root` and whether
-/// the app speaks sd_notify(3).
+/// no field for stands in annotations: `skim.requires`, `skim.dropin`, `skim.root`, `skim.unit` and
+/// whether the app speaks sd_notify(3).
 ///
 /// Not in it: `--interactive`, which is how a pod is run; and of the caller's variables
 /// (`--inherit-env`) those that would be taken for references to volumes. A program that a `PATH`
@@ -66,13 +67,17 @@ fn app(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
         "app": run_time(request, plan)?,
         "readOnlyRootFS": plan.read_only_rootfs,
         "mounts": mounts.map(mount).collect::<Vec<_>>(),
-        "annotations": annotations(request, plan),
+        "annotations": annotations(request, plan)?,
     }))
 }
 
 fn run_time(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
     let section = section::section(request)?;
-    let variables = environment(&request.environment, &section);
+    let set = match &request.unit {
+        Some(_) => section::of_manifest(request),
+        None => section::environment(&section),
+    };
+    let variables = environment(&request.environment, set);
     let commands = Commands::new(&section, &variables, &plan.rootfs);
     let handlers = [
         ("pre-start", &section.pre_start, &plan.pre_start),
@@ -99,6 +104,9 @@ fn run_time(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
         "ports": section.ports.iter().map(port).collect::<Vec<_>>(),
         "isolators": isolators.iter().map(isolator).collect::<Vec<_>>(),
     });
+    if request.unit.is_some() {
+        of_unit(&mut fields, request, plan);
+    }
     // rkt's names for them.
     if !plan.labels.is_empty() {
         fields["userLabels"] = json!(plan.labels);
@@ -111,13 +119,36 @@ fn run_time(request: &AppRequest, plan: &AppPlan) -> Result<Value> {
     Ok(fields)
 }
 
+/// What the app section has where a unit of the image says the rest.
+fn of_unit(fields: &mut Value, request: &AppRequest, plan: &AppPlan) {
+    let program = inside(&plan.rootfs, &plan.exec.path);
+    let rest = plan.exec.argv.iter().skip(1).cloned();
+    fields["exec"] = [program].into_iter().chain(rest).collect();
+    fields["eventHandlers"] = json!([]);
+    let of_manifest = request.app.as_ref();
+    let of_manifest = of_manifest.and_then(|app| app.working_directory.clone());
+    let directory = request.working_directory.clone().or(of_manifest);
+    fields["workingDirectory"] = json!(directory.unwrap_or_default());
+}
+
+/// The annotation by which the unit is found again.
+fn unit_text(asked: &Asked, arguments: &[String]) -> Result<String> {
+    let words = asked.arguments.iter().chain(arguments);
+    let words: Result<Vec<_>, _> = [&asked.name]
+        .into_iter()
+        .chain(words)
+        .map(|word| escape::word(word))
+        .collect();
+    Ok(words?.join(" "))
+}
+
 /// What was set, names unique, references to volumes as they were written.
-fn environment(asked: &EnvironmentRequest, section: &App) -> Vec<(String, String)> {
+fn environment(asked: &EnvironmentRequest, set: Vec<(String, String)>) -> Vec<(String, String)> {
     let inherited = section::inherited(asked).into_iter();
     let inherited = inherited.filter(|(_, value)| !value.contains("{volume:"));
     let others = [&asked.files, &asked.set, &asked.app];
     let all = inherited
-        .chain(section::environment(section))
+        .chain(set)
         .chain(others.into_iter().flatten().cloned());
     let mut variables: Vec<(String, String)> = Vec::new();
     for (name, value) in all {
@@ -168,10 +199,10 @@ fn is_identifier(name: &str) -> bool {
     check_identifier(name).is_ok()
 }
 
-fn annotations(request: &AppRequest, plan: &AppPlan) -> Vec<Value> {
+fn annotations(request: &AppRequest, plan: &AppPlan) -> Result<Vec<Value>> {
     let mut annotations = plan.annotations.clone();
     annotations.retain(|name, _| is_identifier(name));
-    for own in [DROPIN, NOTIFY, ROOT] {
+    for own in [DROPIN, NOTIFY, ROOT, UNIT] {
         annotations.remove(own);
     }
     annotations.insert(REQUIRES.into(), plan.requires.join(" "));
@@ -187,7 +218,10 @@ fn annotations(request: &AppRequest, plan: &AppPlan) -> Vec<Value> {
     if replaces || !settings.is_empty() {
         annotations.insert(DROPIN.into(), unit::render(&[], &settings));
     }
-    annotations.iter().map(pair).collect()
+    if let Some(asked) = &request.unit {
+        annotations.insert(UNIT.into(), unit_text(asked, &request.arguments)?);
+    }
+    Ok(annotations.iter().map(pair).collect())
 }
 
 fn mount_point(point: &MountPoint) -> Value {

@@ -14,6 +14,7 @@ use stage1_skim::unit;
 use super::app::{DROPIN, NOTIFY, ROOT};
 use super::plan::REQUIRES;
 use super::request::AppRequest;
+use super::unit::{Asked, UNIT};
 use super::volume::{self, Attributes, MountRequest, Volume};
 use crate::image::manifest::fields::Fields;
 use crate::image::manifest::{self, App, Isolator, Pair};
@@ -136,7 +137,7 @@ impl PodManifest {
 impl RuntimeApp {
     /// The request for this app, run from `image`. The annotations `skim.requires`,
     /// `skim.dropin` and that of sd_notify(3) take the place of the image's; `skim.root` is
-    /// `--root`.
+    /// `--root`, `skim.unit` is `--unit`.
     ///
     /// # Errors
     /// Where `skim.dropin` is no unit text, or `skim.root` no such word.
@@ -154,6 +155,9 @@ impl RuntimeApp {
             None => Vec::new(),
         };
         let replaces_dropin = dropin.is_some();
+        let unit = self.annotations.get(UNIT);
+        let unit = unit.map(|text| Asked::parse(text)).transpose();
+        let unit = unit.with_context(|| format!("annotation {UNIT}"))?;
         let notify = self.annotations.get(NOTIFY).map(|value| value == "true");
         let root = root(self.annotations.get(ROOT))?;
         let mut annotations = self.annotations;
@@ -173,6 +177,7 @@ impl RuntimeApp {
             root,
             settings,
             replaces_dropin,
+            unit,
             ..AppRequest::new(image)
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`manifest`]: pods as data; [`request`]: what was asked for; [`plan`] and [`app`]: what stage1 will do
 //! - [`graph`], [`environment`], [`isolators`], [`volume`]: pure parts of the plan
-//! - [`tree`], [`user`], [`programs`]: look-ups in an image
+//! - [`tree`], [`user`], [`programs`]: look-ups in an image; [`unit`]: its own unit files
 //! - [`appc`]: a pod as a pod manifest; [`export`]: what an app has left, as an image
 //! - [`state`]: a pod's states; [`directory`]: pods on disk; [`info`]: what is known of one
 //! - [`working_directory`], [`root`]: what is made in an app's rootfs
@@ -27,6 +27,7 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+pub mod unit;
 pub mod user;
 pub mod uses;
 pub mod volume;

@@ -10,11 +10,13 @@ use stage1_skim::pod::{CONTRACT_VERSION, PodPlan};
 use stage1_skim::unit::Setting;
 use stage1_skim::units;
 
-use super::app;
+use super::app::{self, Surroundings};
 use super::appc;
 use super::graph::{self, Node};
 use super::isolators;
 use super::request::{AppRequest, PodRequest};
+use super::unit::dependencies::Pod;
+use super::unit::{self, ImageUnit};
 use super::volume::Volumes;
 use super::{root, stage1};
 use crate::image::name;
@@ -29,12 +31,25 @@ pub const REQUIRES: &str = "skim.requires";
 /// Everything that is wrong with the request, one line each.
 pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -> Result<PodPlan> {
     let names = app_names(&request.apps)?;
+    let units = units_of_images(&names, request)?;
+    let pod = Pod::new(
+        uuid,
+        names
+            .iter()
+            .map(String::as_str)
+            .zip(units.iter().map(Option::as_ref))
+            .collect(),
+    );
     let nodes: Vec<_> = names
         .iter()
         .zip(&request.apps)
         .map(|(name, app)| Node {
             name,
-            requires: app.requires.clone().or_else(|| annotated_requires(app)),
+            requires: app
+                .requires
+                .clone()
+                .or_else(|| annotated_requires(app))
+                .or_else(|| pod.requires(name)),
         })
         .collect();
     let requires = graph::resolve(&nodes)?;
@@ -42,9 +57,15 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
     let apps: Result<Vec<_>> = names
         .iter()
         .zip(&request.apps)
-        .zip(requires)
-        .map(|((name, request), requires)| {
-            app::plan(name, directory, request, requires, &mut volumes)
+        .zip(requires.into_iter().zip(&units))
+        .map(|((name, request), (requires, unit))| {
+            let surroundings = Surroundings {
+                directory,
+                requires,
+                unit: unit.as_ref(),
+                pod: &pod,
+            };
+            app::plan(name, request, surroundings, &mut volumes)
                 .with_context(|| format!("app {name}"))
         })
         .collect();
@@ -65,6 +86,13 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
     stage1::check(&plan, stage1)?;
     root::check_volumes(&plan, stage1)?;
     Ok(plan)
+}
+
+/// The units that the apps' services are taken from, by `--unit`.
+fn units_of_images(names: &[String], request: &PodRequest) -> Result<Vec<Option<ImageUnit>>> {
+    let apps = names.iter().zip(&request.apps);
+    let units = apps.map(|(name, app)| unit::find(app).with_context(|| format!("app {name}")));
+    units.collect()
 }
 
 /// What the pod's isolators stand for, then what the user sets.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use stage1_skim::pod::{Root, ServicePlan};
 use stage1_skim::unit::Setting;
 
+use super::unit::Asked;
 use super::volume::{MountRequest, Volume};
 use crate::image::manifest::{App, Isolator};
 use crate::store::Image;
@@ -39,6 +40,8 @@ pub struct AppRequest {
     pub app: Option<App>,
     /// `--exec`, which replaces the image's whole command line.
     pub exec: Option<String>,
+    /// `--unit`: the unit of its image that its service is taken from.
+    pub unit: Option<Asked>,
     /// What stands after `--`: appended to the command line.
     pub arguments: Vec<String>,
     /// `--user`.
@@ -101,6 +104,7 @@ impl AppRequest {
             name: None,
             app: None,
             exec: None,
+            unit: None,
             arguments: Vec::new(),
             user: None,
             group: None,

@@ -112,7 +112,9 @@ impl Bus {
         let value: zbus::Variant<'_> = body.deserialize()?;
         let commands = Commands::try_from(value);
         let commands = commands.with_context(|| format!("{name} of {unit} has an odd type"))?;
-        let ends = commands.into_iter().map(|command| CommandEnd {
+        // What may fail (`-`) has not made the service fail.
+        let commands = commands.into_iter().filter(|command| !command.2);
+        let ends = commands.map(|command| CommandEnd {
             code: command.8,
             status: command.9,
         });

@@ -54,6 +54,14 @@ impl Places {
         Ok(command)
     }
 
+    /// Words, filled in.
+    ///
+    /// # Errors
+    /// Where one names a volume that the app has not.
+    pub fn fill_in_words(&self, words: &[String]) -> Result<Vec<String>> {
+        words.iter().map(|word| self.fill_in(word)).collect()
+    }
+
     /// Variables, their values filled in.
     ///
     /// # Errors

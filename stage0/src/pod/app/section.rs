@@ -16,14 +16,15 @@ use crate::image::manifest::{App, Isolator};
 pub fn section(request: &AppRequest) -> Result<App> {
     let image = &request.image;
     let given = request.app.as_ref().or(image.manifest.app.as_ref());
-    let mut app = match (given, &request.exec) {
+    let names_program = request.exec.is_some() || request.unit.is_some();
+    let mut app = match (given, names_program) {
         (Some(app), _) => app.clone(),
-        (None, Some(_)) => App {
+        (None, true) => App {
             user: "0".to_string(),
             group: Some("0".to_string()),
             ..App::default()
         },
-        (None, None) => bail!(
+        (None, false) => bail!(
             "image {} has no app section and --exec is not given",
             image.name()
         ),
@@ -44,7 +45,7 @@ pub fn section(request: &AppRequest) -> Result<App> {
         app.working_directory.clone_from(&request.working_directory);
     }
     ensure!(
-        app.exec.first().is_some_and(|program| !program.is_empty()),
+        request.unit.is_some() || app.exec.first().is_some_and(|program| !program.is_empty()),
         "image {:?} has an empty \"exec\" (try --exec=BINARY)",
         image.name()
     );
@@ -69,6 +70,22 @@ pub fn inherited(asked: &EnvironmentRequest) -> Vec<(String, String)> {
         .filter(|(name, _)| !caller::is_own(OsStr::new(name)))
         .cloned()
         .collect()
+}
+
+/// The variables that the image sets, beneath those of a unit of its own: `section` is the app
+/// section that holds.
+pub fn of_image(request: &AppRequest, section: &App) -> Vec<(String, String)> {
+    match (&request.unit, &request.image.manifest.app) {
+        (None, _) => environment(section),
+        (Some(_), Some(app)) => environment(app),
+        (Some(_), None) => Vec::new(),
+    }
+}
+
+/// The variables that a pod manifest sets, above those of a unit of the image.
+pub fn of_manifest(request: &AppRequest) -> Vec<(String, String)> {
+    let app = request.app.as_ref().filter(|_| request.unit.is_some());
+    app.map(environment).unwrap_or_default()
 }
 
 /// The variables of the app section.

@@ -44,7 +44,9 @@ pub fn of_image(request: &AppRequest, section: &App) -> Result<Vec<Setting>> {
         Some(text) => unit::parse(text).with_context(|| format!("annotation {DROPIN}"))?,
         None => Vec::new(),
     };
-    if let Some(signal) = &section.stop_signal {
+    // A unit of the image's says it itself.
+    let signal = section.stop_signal.as_ref();
+    if let Some(signal) = signal.filter(|_| request.unit.is_none()) {
         let users = of_user(request);
         let mut others = settings.iter().chain(&users);
         if !others.any(|setting| setting.key == KILL_SIGNAL) {

@@ -39,6 +39,7 @@ pub fn sockets(manifest: &App) -> Result<Vec<SocketPlan>> {
                 protocol,
                 port: port.port,
                 count: u16::try_from(port.count).with_context(context)?,
+                settings: Vec::new(),
             })
         })
         .collect()
