@@ -64,7 +64,7 @@ pub fn faulty(name: &str, texts: &[Text], faults: &Faults, skim: &Path) -> Resul
     let pod = texts
         .iter()
         .flat_map(|text| lines::salvage(&text.text, "Pod"));
-    let generate = pod.filter(|(key, _)| key == "Generate").last();
+    let generate = pod.filter(|(key, _)| key == "Generate").next_back();
     if generate.is_some_and(|(_, value)| grammar::boolean(&value) == Some(false)) {
         return Ok(Vec::new());
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 use stage1_skim::names::EXIT_ERROR;
@@ -101,17 +101,13 @@ pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
 
 /// Fails in any case: where nothing is wrong any more, systemd has yet to make the true unit.
 fn tell(search: &SearchPath, names: &[String]) -> Result<u8> {
-    for name in names {
-        let what = match load(search, name)? {
-            Ok(_) => {
-                "the pod file is right now: systemctl daemon-reload, then start it".to_string()
-            }
-            Err(faults) => faults.to_string(),
-        };
-        notify(&format!("STATUS={what}"));
-        bail!("{name}: {what}");
-    }
-    bail!("no pod file is named")
+    let name = names.first().context("no pod file is named")?;
+    let what = match load(search, name)? {
+        Ok(_) => "the pod file is right now: systemctl daemon-reload, then start it".to_string(),
+        Err(faults) => faults.to_string(),
+    };
+    notify(&format!("STATUS={what}"));
+    bail!("{name}: {what}");
 }
 
 /// The pod file that `text` names; or what is wrong with it.

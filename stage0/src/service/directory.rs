@@ -133,11 +133,9 @@ impl ServiceDirectory {
                 self.name
             );
         }
-        ftruncate(&file, 0)
-            .and_then(|()| Ok(write!(file, "{what} (process {})", std::process::id())))
-            .map_err(anyhow::Error::from)
-            .and_then(|written| Ok(written?))
-            .with_context(|| format!("cannot write who is at work on {}", self.name))?;
+        let context = || format!("cannot write who is at work on {}", self.name);
+        ftruncate(&file, 0).with_context(context)?;
+        write!(file, "{what} (process {})", std::process::id()).with_context(context)?;
         Ok(Work { _file: file })
     }
 
