@@ -61,10 +61,10 @@ pub fn outputs(file: &PodFile, skim: &Path) -> Result<Vec<Output>> {
 /// Where a path cannot be expressed in a unit file.
 pub fn faulty(name: &str, texts: &[Text], faults: &Faults, skim: &Path) -> Result<Vec<Output>> {
     // Another unit runs the pod, and fails with the same reason.
-    let pod = texts
+    let mut pod = texts
         .iter()
         .flat_map(|text| lines::salvage(&text.text, "Pod"));
-    let generate = pod.filter(|(key, _)| key == "Generate").next_back();
+    let generate = pod.rfind(|(key, _)| key == "Generate");
     if generate.is_some_and(|(_, value)| grammar::boolean(&value) == Some(false)) {
         return Ok(Vec::new());
     }
