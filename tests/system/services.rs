@@ -179,12 +179,12 @@ fn any_unit_that_listens_is_told() {
 
 #[test]
 fn the_failure_of_an_app_is_the_services() {
-    let host = Host::new();
     let cursor = Cursor::now();
     for (name, script, starts) in [
         ("at-once", "exit 5", None),
         ("later", "sleep 1; exit 5", Some(0)),
     ] {
+        let host = Host::new();
         let text = app(&host, "good", "0", FOREVER) + &app(&host, name, "0", script);
         let (service, outcome) = Service::start(&format!("test-{name}"), &[], &text);
         assert!(starts.is_none() || outcome.code == starts, "{outcome:#?}");
