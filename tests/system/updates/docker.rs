@@ -54,7 +54,7 @@ fn containers_live_through_an_update_of_docker() {
     let daemon = Unit::new("test-docker", DOCKER);
     daemon.drop_in(&format!(
         "[Pod]\nUpdateSettleSec=2\n[App docker]\nImage={}\nSockets=\n\
-        Exec=dockerd --host=unix:///run/docker.sock --containerd=/run/containerd/containerd.sock --live-restore\n",
+        Exec=dockerd --host=unix:///run/docker.sock --containerd=/run/containerd/containerd.sock\n",
         image.display()
     ));
     containerd.start();
