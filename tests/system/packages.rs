@@ -10,7 +10,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::command::{Outcome, run, skim};
+use crate::support::command::{Outcome, skim};
 use crate::support::host::Host;
 use crate::support::pod::{self, Pod};
 use crate::support::service::Port;
