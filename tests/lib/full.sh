@@ -81,7 +81,8 @@ full_machine_output() {
 full_machine_spawn() {
     local dir=$MACHINE_DIR/full options append
     append=(
-        console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw panic=-1 quiet systemd.show_status=0
+        # The disk may be found late, where the host is busy.
+        console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw rootwait panic=-1 quiet systemd.show_status=0
         # Each saves time.
         mitigations=off audit=0 apparmor=0 tsc=reliable no_timer_check
         rcupdate.rcu_expedited=1 cryptomgr.notests 8250.nr_uarts=1
