@@ -7,6 +7,7 @@ mod service;
 mod watch;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,6 +16,7 @@ use zbus::fdo::DBusProxy;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use self::events::{changes, changes_of_systemd, ends_of_jobs};
+use crate::scope::Manager;
 
 pub use self::blocking::BlockingBus;
 pub use self::detail::{CommandEnd, FailedSocket, ServiceDetail};
@@ -85,24 +87,38 @@ pub struct ServiceEnd {
 pub struct Bus {
     connection: Connection,
     manager: ManagerProxy<'static>,
+    /// Whether it is PID 1.
+    is_system: bool,
 }
 
 impl Bus {
-    /// Connects to the system bus.
+    /// Connects to the bus that the service manager is on.
     ///
     /// # Errors
     /// Where there is no bus.
-    pub async fn connect() -> Result<Self> {
-        let connection = zbus::connection::Builder::system()
+    pub async fn connect(manager: &Manager) -> Result<Self> {
+        let address = manager.bus_address();
+        let is_system = address.is_none();
+        let connection = match address {
+            Some(address) => zbus::connection::Builder::address(address.as_str()),
+            None => zbus::connection::Builder::system(),
+        };
+        let connection = connection
             .method_timeout(CALL_TIMEOUT)
             .max_queued(QUEUE)
             .build()
             .await
-            .context("cannot connect to the system bus: is dbus running?")?;
+            .with_context(|| {
+                format!(
+                    "cannot connect to the {}: is dbus running?",
+                    manager.bus_name()
+                )
+            })?;
         let manager = ManagerProxy::new(&connection).await?;
         Ok(Self {
             connection,
             manager,
+            is_system,
         })
     }
 
@@ -293,11 +309,27 @@ impl Bus {
     /// # Errors
     /// Where systemd does not answer.
     pub async fn systemd_version(&self) -> Result<String> {
+        self.manager_property("Version").await
+    }
+
+    /// The control group that all units are beneath, a path in the hierarchy of this process: `/`
+    /// for PID 1, whose own is that.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn control_group(&self) -> Result<PathBuf> {
+        if self.is_system {
+            return Ok("/".into());
+        }
+        Ok(self.manager_property("ControlGroup").await?.into())
+    }
+
+    async fn manager_property(&self, name: &str) -> Result<String> {
         let interface = "org.freedesktop.systemd1.Manager";
-        let reply = self.get_at(MANAGER, interface, "Version").await;
-        let reply = reply.context("cannot read the version of systemd")?;
+        let reply = self.get_at(MANAGER, interface, name).await;
+        let reply = reply.with_context(|| format!("cannot read {name} of systemd"))?;
         let value: OwnedVariant = reply.body().deserialize()?;
-        String::try_from(value).context("the version of systemd has an odd type")
+        String::try_from(value).with_context(|| format!("{name} of systemd has an odd type"))
     }
 
     async fn property<T>(&self, unit: &str, interface: &str, name: &str) -> Result<T>

@@ -22,12 +22,13 @@ const MOUNT_POINTS: [&str; 3] = [
 /// How long a killed process may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The processes in the control group of the pod's slice and below, as `NAME PID`.
+/// The processes in the control group of the pod's slice and below, as `NAME PID`; `above` is the
+/// service manager's ([`crate::systemd::Systemd::control_group`]).
 ///
 /// # Errors
 /// Where the control groups cannot be read.
-pub fn processes(slice: &str) -> Result<Vec<String>> {
-    Ok(members(slice)?.into_iter().map(named).collect())
+pub fn processes(above: &Path, slice: &str) -> Result<Vec<String>> {
+    Ok(members(above, slice)?.into_iter().map(named).collect())
 }
 
 /// Whether this process is in the control group of the pod's slice or below.
@@ -47,10 +48,10 @@ pub fn holds_this_process(slice: &str) -> Result<bool> {
 ///
 /// # Errors
 /// Where the control groups cannot be read, or a process does not end.
-pub fn kill(slice: &str) -> Result<()> {
+pub fn kill(above: &Path, slice: &str) -> Result<()> {
     let deadline = Instant::now() + KILL_TIMEOUT;
     loop {
-        let pids = members(slice)?;
+        let pids = members(above, slice)?;
         if pids.is_empty() {
             return Ok(());
         }
@@ -81,10 +82,11 @@ fn kill_process(pid: i32, deadline: Instant) -> Result<()> {
 
 /// The PIDs in the control group of the pod's slice and below. 0 stands for a process in another
 /// PID namespace.
-fn members(slice: &str) -> Result<BTreeSet<i32>> {
+fn members(above: &Path, slice: &str) -> Result<BTreeSet<i32>> {
     let mut members = BTreeSet::new();
     for mount_point in MOUNT_POINTS {
-        let top = Path::new(mount_point).join(ROOT_SLICE).join(slice);
+        let top = Path::new(mount_point).join(above.strip_prefix("/").unwrap_or(above));
+        let top = top.join(ROOT_SLICE).join(slice);
         let mut groups = VecDeque::from([top]);
         while let Some(group) = groups.pop_front() {
             groups.extend(children(&group)?);

@@ -21,6 +21,7 @@ use crate::caller;
 use crate::execute::execute;
 use crate::pod::{AppPlan, Root};
 use crate::pod_dir::PodDir;
+use crate::scope::Manager;
 
 /// Variables of the caller's that a command on a terminal cannot do without.
 const ALWAYS_INHERITED: [&str; 2] = ["TERM", "COLORTERM"];
@@ -44,7 +45,7 @@ pub fn exec(
     let rootfs = match app.root {
         Root::Host => app.rootfs.as_path(),
         Root::Image => {
-            enter_root(&pod.units.service(&app.name))
+            enter_root(pod, &pod.units.service(&app.name))
                 .with_context(|| format!("cannot enter the app {}", app.name))?;
             Path::new("/")
         }
@@ -70,8 +71,8 @@ pub fn exec(
 
 /// Takes on the mount namespace and the root of a service's main process (setns(2)), for the
 /// calling thread.
-fn enter_root(service: &str) -> Result<()> {
-    let systemd = BlockingBus::connect()?;
+fn enter_root(pod: &PodDir, service: &str) -> Result<()> {
+    let systemd = BlockingBus::connect(&Manager::of_caller(pod.plan.scope)?)?;
     let pid = systemd.main_pid(service)?.context("it does not run")?;
     let open = |name: &str, flags: OFlags| {
         let path = format!("/proc/{pid}/{name}");

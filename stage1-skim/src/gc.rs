@@ -8,6 +8,7 @@ use rustix::fs::FlockOperation;
 
 use crate::names::PodUnits;
 use crate::pod_dir::{PodDir, lock_all_pods};
+use crate::scope::Manager;
 use crate::systemd::Systemd;
 use crate::write::UnitDirectory;
 use crate::{cgroup, mounts, stop};
@@ -54,7 +55,7 @@ pub fn collect(
             systemd.reset_failed(unit)?;
         }
     }
-    let left = cgroup::processes(&units.slice())?;
+    let left = cgroup::processes(&systemd.control_group()?, &units.slice())?;
     ensure!(left.is_empty(), ProcessesLiveOn(left));
     mounts::unmount_beneath(directory)?;
     unit_directory.remove(&files)?;
@@ -67,7 +68,7 @@ pub fn collect(
 /// # Errors
 /// As [`collect`].
 pub fn collect_alone(pod: &PodDir, systemd: &impl Systemd) -> Result<()> {
-    let unit_directory = UnitDirectory::open()?;
+    let unit_directory = UnitDirectory::open(&Manager::of_caller(pod.plan.scope)?)?;
     collect(&pod.path, &pod.units, &unit_directory, systemd)?;
     let lock = lock_all_pods(&pod.path, FlockOperation::LockExclusive)?;
     unit_directory.remove_root_slice()?;

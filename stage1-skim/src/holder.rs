@@ -18,6 +18,8 @@ use crate::names::{self, EXIT_ERROR};
 use crate::output::{Follower, Source};
 use crate::pod_dir::PodDir;
 use crate::progress::Progress;
+use crate::relay::{Relay, Tails};
+use crate::scope::Manager;
 use crate::summary::{self, Course};
 use crate::{journal, logging, notify, report, signals, stdio, timer};
 
@@ -61,6 +63,7 @@ enum Step {
 pub struct Holder<'a> {
     pod: &'a PodDir,
     mode: Mode,
+    manager: Manager,
     services: Vec<String>,
     units: Units,
     bus: Bus,
@@ -70,6 +73,8 @@ pub struct Holder<'a> {
     /// Services whose state is to be asked for again.
     unobserved: BTreeSet<String>,
     follower: Option<Follower>,
+    /// What takes the apps' output, where it does not go to the journal by itself.
+    pub relay: Option<Relay>,
     is_announced: bool,
     stop: Stop,
     /// What the service manager was told last, where one listens.
@@ -92,6 +97,7 @@ impl<'a> Holder<'a> {
     pub fn new(
         pod: &'a PodDir,
         mode: Mode,
+        manager: Manager,
         bus: Bus,
         events: Listener,
         local: Receiver<Local>,
@@ -100,6 +106,7 @@ impl<'a> Holder<'a> {
         Self {
             pod,
             mode,
+            manager,
             progress: Progress::new(pod.watched()),
             services: pod.services(),
             units: Units::of(pod),
@@ -108,6 +115,7 @@ impl<'a> Holder<'a> {
             local,
             unobserved: BTreeSet::new(),
             follower: None,
+            relay: None,
             is_announced: false,
             stop: Stop::NotAsked,
             told: is_heard.then(String::new),
@@ -194,14 +202,14 @@ impl<'a> Holder<'a> {
                 log::debug!("{error:#}");
             }
         }
-        self.finish_output();
+        let output = self.finish_output();
         let unit = self.pod.service_unit();
         if let Err(error) = journal::mark_exit(&self.pod.plan.uuid, code, unit) {
             log::debug!("{error:#}");
         }
         if let Some((service, ended)) = self.progress.failure() {
             let is_output_shown = self.mode != Mode::Detached;
-            report::report(self.pod, service, ended, &detail, is_output_shown);
+            report::report(self.pod, service, ended, &detail, is_output_shown, output);
         }
         code
     }
@@ -225,7 +233,7 @@ impl<'a> Holder<'a> {
                 Step::Retry => self.observe_again().await,
             }
             if self.stop == Stop::Lost {
-                bail!("systemd ended the pod while the system bus was away");
+                bail!("systemd ended the pod while the bus was away");
             }
         }
     }
@@ -348,7 +356,10 @@ impl<'a> Holder<'a> {
 
     /// The pod lives on while the bus is away; what happened meanwhile is read anew.
     async fn reconnect(&mut self) {
-        log::warn!("the connection to the system bus broke off; connecting again");
+        log::warn!(
+            "the connection to the {} broke off; connecting again",
+            self.manager.bus_name()
+        );
         while self.stop != Stop::Lost {
             let local = async { self.local.recv().await.ok() };
             let pause = async {
@@ -358,7 +369,7 @@ impl<'a> Holder<'a> {
             match future::or(local, pause).await {
                 Some(Local::Signal(signals::TERMINATE)) => self.stop = Stop::Lost,
                 Some(_) => self.stop = Stop::Wanted,
-                None => match connect(&self.units).await {
+                None => match connect(&self.manager, &self.units).await {
                     Ok((bus, events, states)) => {
                         (self.bus, self.events) = (bus, events);
                         for (unit, observed) in states {
@@ -408,7 +419,8 @@ impl<'a> Holder<'a> {
         }
     }
 
-    fn finish_output(&mut self) {
+    /// Lets the rest of the output out; returns the last of it where a relay took it.
+    fn finish_output(&mut self) -> Option<Tails> {
         // What is left may go to a terminal that is stopped: Ctrl-C must end it. SIGTERM comes
         // from systemd at every stop of the pod and must not.
         let local = self.local.clone();
@@ -429,6 +441,7 @@ impl<'a> Holder<'a> {
         {
             log::warn!("the end of the apps' output may be missing: {error:#}; see skim logs");
         }
+        self.relay.take().map(Relay::finish)
     }
 
     /// What only systemd knows of the failure, before it forgets the unit.
@@ -453,9 +466,9 @@ impl<'a> Holder<'a> {
 type Connected = (Bus, Listener, Vec<(String, Observed)>);
 
 /// A new connection, and the units as they are now.
-async fn connect(units: &Units) -> Result<Connected> {
+async fn connect(manager: &Manager, units: &Units) -> Result<Connected> {
     let connect = async {
-        let bus = Bus::connect().await?;
+        let bus = Bus::connect(manager).await?;
         let watched = units.watched();
         let events = bus.listen(&watched).await?;
         let mut states = Vec::new();
@@ -468,7 +481,7 @@ async fn connect(units: &Units) -> Result<Connected> {
     };
     let give_up = async {
         timer::sleep(RECONNECT_TIMEOUT).await;
-        bail!("the system bus does not answer")
+        bail!("the bus does not answer")
     };
     future::or(connect, give_up).await
 }

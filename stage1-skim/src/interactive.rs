@@ -25,9 +25,10 @@ use crate::diagnosis::{self, Facts, exit_codes};
 use crate::pod::{AppPlan, PodPlan, Root};
 use crate::pod_dir::PodDir;
 use crate::progress::{Ended, Main};
+use crate::scope::Manager;
 use crate::unit::Setting;
 use crate::write::UnitDirectory;
-use crate::{cgroup, journal, names, notify, signals, systemd, timer, units};
+use crate::{cgroup, journal, names, notify, signals, timer, units};
 
 pub use self::child::{Program, become_app};
 
@@ -123,10 +124,8 @@ fn left_out(app: &AppPlan) -> usize {
 /// # Errors
 /// Where it could not be started. Whatever goes wrong later is logged.
 pub fn run(pod: &PodDir) -> Result<u8> {
-    ensure!(
-        systemd::booted(),
-        "systemd is not PID 1 of this host, and skim runs pods in its scopes"
-    );
+    let manager = Manager::of_caller(pod.plan.scope)?;
+    manager.check_running()?;
     check(&pod.plan)?;
     let [app] = pod.plan.apps.as_slice() else {
         bail!("an interactive pod has one app");
@@ -147,7 +146,7 @@ pub fn run(pod: &PodDir) -> Result<u8> {
     })?;
     pod.write(names::PID_FILE, &format!("{}\n", std::process::id()))?;
     zbus::block_on(async {
-        let bus = start_scope(pod).await?;
+        let bus = start_scope(pod, &manager).await?;
         let mut holder = Holder {
             pod,
             app,
@@ -161,11 +160,11 @@ pub fn run(pod: &PodDir) -> Result<u8> {
 }
 
 /// Writes the slice and moves this process to the pod's scope.
-async fn start_scope(pod: &PodDir) -> Result<Bus> {
+async fn start_scope(pod: &PodDir, manager: &Manager) -> Result<Bus> {
     let stage1 = std::env::current_exe().context("cannot tell the path of stage1-skim itself")?;
     let files = units::units(&pod.plan, &stage1)?;
-    let directory = UnitDirectory::open()?;
-    let bus = Bus::connect().await?;
+    let directory = UnitDirectory::open(manager)?;
+    let bus = Bus::connect(manager).await?;
     let mut jobs = bus.listen(&[]).await?;
     // Until the scope is there, gc must not take the slice above it away.
     let lock = pod.lock_all_pods()?;
@@ -354,7 +353,9 @@ impl Holder<'_> {
 
     /// Processes that the app has left behind end with the scope.
     async fn end_what_is_left(&self) {
-        match cgroup::processes(&self.pod.units.slice()) {
+        let above = self.bus.control_group().await;
+        let slice = self.pod.units.slice();
+        match above.and_then(|above| cgroup::processes(&above, &slice)) {
             Ok(processes) if processes.len() <= 1 => return,
             Ok(processes) => log::debug!("left behind: {}", processes.join(", ")),
             Err(error) => log::debug!("{error:#}"),

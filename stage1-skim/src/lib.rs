@@ -10,6 +10,7 @@
 //! - [`image_unit`]: what an app's service has from a unit file of its image
 //! - [`sandbox`]: what confines an app; [`capabilities`], [`seccomp`] (which acts, too): its parts
 //! - [`progress`]: how far each app has come, from what systemd says; [`summary`]: in a line
+//! - [`scope`]: whose service manager runs a pod
 //! - [`caller`]: what of the caller's environment no app inherits
 //! - [`diagnosis`]: why an app has failed; only its `look` reads files
 //!
@@ -18,6 +19,7 @@
 //! - [`systemd`]: what is asked of systemd; [`bus`]: the same over D-Bus
 //! - [`run`]: the start of a pod; [`holder`]: what holds it from then on; [`output`], [`report`],
 //!   [`journal`], [`notify`](mod@notify), [`signals`], [`stdio`], [`timer`], [`logging`] serve them
+//! - [`relay`]: the apps' output where the user runs the pod
 //! - [`interactive`]: a pod whose one app has the caller's terminal
 //! - [`credentials`]: from root to an app's user; [`directories`]: what is made for that user
 //! - [`stop`], [`gc`] (with [`cgroup`]), [`enter`]: the other entrypoints
@@ -48,11 +50,13 @@ pub mod output;
 pub mod pod;
 pub mod pod_dir;
 pub mod progress;
+pub mod relay;
 pub mod remove;
 pub mod report;
 pub mod retire;
 pub mod run;
 pub mod sandbox;
+pub mod scope;
 pub mod seccomp;
 pub mod signals;
 pub mod sockets;

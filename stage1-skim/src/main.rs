@@ -13,6 +13,7 @@ use stage1_skim::credentials::Transition;
 use stage1_skim::holder::Mode;
 use stage1_skim::pod::{CONTRACT_VERSION, Credentials};
 use stage1_skim::pod_dir::PodDir;
+use stage1_skim::scope::Manager;
 use stage1_skim::{
     credentials, directories, enter, gc, interactive, logging, names, notify, retire, run, stdio,
     stop, summary,
@@ -182,7 +183,7 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
         }
         PodEntrypoint::Gc => {
             pod.check_lock(lock.as_deref())?;
-            gc::collect_alone(pod, &BlockingBus::connect()?)?;
+            gc::collect_alone(pod, &bus(pod)?)?;
             Ok(0)
         }
         PodEntrypoint::BecomeApp { program } => {
@@ -191,10 +192,15 @@ fn in_pod(pod: &PodDir, entrypoint: PodEntrypoint) -> Result<u8> {
             Ok(EXIT_EXEC)
         }
         PodEntrypoint::Stop { force } => {
-            stop::stop(&pod.units, &BlockingBus::connect()?, force)?;
+            stop::stop(&pod.units, &bus(pod)?, force)?;
             Ok(0)
         }
     }
+}
+
+/// A connection to the service manager that runs the pod.
+fn bus(pod: &PodDir) -> Result<BlockingBus> {
+    BlockingBus::connect(&Manager::of_caller(pod.plan.scope)?)
 }
 
 fn run(pod: &PodDir, detach: bool) -> Result<u8> {

@@ -10,6 +10,7 @@
 //!   apps/APP/upper,work     the overlay's own directories
 //!   apps/APP/rootfs         where the overlay is mounted
 //!   volumes/NAME            an empty volume's files
+//!   output/APP              a pipe for the app's output, in the user's scope
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -100,6 +101,11 @@ impl PodUnits {
             .strip_prefix('-')?
             .strip_suffix(".service")
     }
+}
+
+/// The pipe for the output of the app `name` of the pod in the directory `pod`.
+pub fn output_pipe(pod: &Path, name: &str) -> PathBuf {
+    pod.join("output").join(name)
 }
 
 /// Where the empty volume `name` of the pod in the directory `pod` is.

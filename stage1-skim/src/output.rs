@@ -194,9 +194,14 @@ impl Printer {
 
 fn line(entry: &Entry, prefix: Option<usize>) -> Vec<u8> {
     let message = entry.get("MESSAGE").unwrap_or_default();
+    let app = entry.get("SKIM_APP").unwrap_or_default();
+    prefixed(app, message, prefix)
+}
+
+/// A line of an app's, with its name before it, `prefix` columns wide, where that is wanted.
+pub fn prefixed(app: &[u8], message: &[u8], prefix: Option<usize>) -> Vec<u8> {
     let mut line = Vec::with_capacity(message.len() + 32);
     if let Some(width) = prefix {
-        let app = entry.get("SKIM_APP").unwrap_or_default();
         line.extend_from_slice(app);
         line.resize(width.max(app.len()), b' ');
         line.extend_from_slice(b" | ");

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::scope::RuntimeScope;
 use crate::unit::Setting;
 
 /// The version of the contract that this library speaks.
@@ -37,12 +38,19 @@ pub struct PodPlan {
     /// of whoever runs the pod, instead of as a service.
     #[serde(default)]
     pub interactive: bool,
+    /// Whose service manager runs it.
+    #[serde(default, skip_serializing_if = "is_system")]
+    pub scope: RuntimeScope,
     /// The service of systemd that the pod runs as, where a unit of the host starts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePlan>,
     /// The pod as appc's pod manifest, for `skim cat-manifest` and nobody else.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub manifest: Value,
+}
+
+fn is_system(scope: &RuntimeScope) -> bool {
+    *scope == RuntimeScope::System
 }
 
 /// The service of systemd that a pod runs as: its main process is the pod's holder.
@@ -161,8 +169,13 @@ pub struct AppPlan {
     pub name: String,
     /// The image that it runs from.
     pub image: ImagePlan,
-    /// Where the app's overlay is mounted.
+    /// Where the app's overlay is mounted; in [`RuntimeScope::User`] a copy of the image's tree, or
+    /// the tree itself.
     pub rootfs: PathBuf,
+    /// The pipe that takes the app's output to the holder, where it does not go to the journal by
+    /// itself (see [`crate::relay`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<PathBuf>,
     /// What the service executes.
     pub exec: ExecPlan,
     /// Run as root before the app starts (appc event handler `pre-start`).
@@ -171,7 +184,8 @@ pub struct AppPlan {
     pub post_stop: Option<ExecPlan>,
     /// The app's working directory, a path of the host.
     pub working_directory: PathBuf,
-    /// Numeric user and groups.
+    /// Numeric user and groups; the default in [`RuntimeScope::User`], where whoever runs the pod
+    /// stays what they are.
     pub credentials: Credentials,
     /// The app's environment, names unique, in the order in which the unit lists them.
     pub environment: Vec<EnvVar>,
@@ -333,6 +347,7 @@ impl PodPlan {
             slice_settings: Vec::new(),
             annotations: BTreeMap::new(),
             interactive: false,
+            scope: RuntimeScope::System,
             service: None,
             manifest: Value::Null,
         }
@@ -353,6 +368,7 @@ impl AppPlan {
                 tree: "/tree".into(),
             },
             rootfs: "/r".into(),
+            output: None,
             exec: ExecPlan {
                 path: program.into(),
                 argv: vec![name.into()],

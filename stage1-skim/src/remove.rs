@@ -7,7 +7,7 @@
 //! there.
 
 use std::ffi::{CStr, OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +92,8 @@ impl Removal<'_> {
             Err(error) => return Err(error).with_context(|| failed(path)),
         }
         if depth >= MAX_DEPTH {
+            // Its own entry `..` changes.
+            open_directory(dir, name, path)?;
             return self.move_up(dir, name, path);
         }
         let child = open_directory(dir, name, path)?;
@@ -117,9 +119,37 @@ impl Removal<'_> {
     }
 }
 
-/// Opens a directory as itself: no symbolic link, no other mount.
+/// Lets the caller, who is not root, make changes in an own directory, open in whatever way. Root
+/// needs no such thing.
+///
+/// # Errors
+/// Where the file system refuses.
+pub fn unlock(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let stat = rustix::fs::fstat(dir)?;
+    let caller = rustix::process::geteuid();
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if caller.is_root() || stat.st_uid != caller.as_raw() || mode.contains(Mode::RWXU) {
+        return Ok(());
+    }
+    // fchmod(2) takes no descriptor by O_PATH.
+    let own = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    rustix::fs::chmod(own, mode | Mode::RWXU)
+}
+
+/// Opens a directory as itself, to remove what is in it: no symbolic link, no other mount. Who is
+/// not root cannot do so with one whose mode forbids it, and may change the mode.
 fn open_directory(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if !rustix::process::geteuid().is_root() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = open_as(parent, name, path, flags)?;
+        unlock(directory.as_fd())
+            .with_context(|| format!("cannot change the mode of {}", path.display()))?;
+    }
+    open_as(parent, name, path, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+fn open_as(parent: BorrowedFd<'_>, name: &OsStr, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
         Ok(fd) => Ok(fd),

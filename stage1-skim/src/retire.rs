@@ -9,6 +9,7 @@ use crate::cgroup;
 use crate::gc;
 use crate::pod_dir::PodDir;
 use crate::remove;
+use crate::scope::Manager;
 
 /// Removes the pod that this process has held, its directory included.
 ///
@@ -18,9 +19,10 @@ use crate::remove;
 /// # Errors
 /// As [`gc::collect`]; what is left then is for `skim gc`.
 pub fn retire(pod: &PodDir) -> Result<()> {
-    let bus = BlockingBus::connect()?;
+    let manager = Manager::of_caller(pod.plan.scope)?;
+    let bus = BlockingBus::connect(&manager)?;
     if cgroup::holds_this_process(&pod.units.slice())? {
-        leave_slice(pod, &bus)?;
+        leave_slice(pod, &manager, &bus)?;
     }
     gc::collect_alone(pod, &bus)?;
     let (Some(parent), Some(name)) = (pod.path.parent(), pod.path.file_name()) else {
@@ -31,11 +33,11 @@ pub fn retire(pod: &PodDir) -> Result<()> {
     remove::remove_tree(std::os::fd::AsFd::as_fd(&parent), name)
 }
 
-fn leave_slice(pod: &PodDir, bus: &BlockingBus) -> Result<()> {
+fn leave_slice(pod: &PodDir, manager: &Manager, bus: &BlockingBus) -> Result<()> {
     bus.start_scope(&Scope {
         name: &pod.units.removal_scope(),
         description: &format!("removal of skim pod {}", pod.plan.uuid),
-        slice: "system.slice",
+        slice: manager.default_slice(),
         pid: std::process::id(),
         wants: &[],
         stops: &[],

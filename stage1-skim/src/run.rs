@@ -1,23 +1,23 @@
 //! The entrypoint `run`: starts a pod and stays as its holder.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::bus::{Bus, Listener, Scope};
 use crate::holder::{Holder, Local, Mode, Units};
 use crate::names;
 use crate::pod_dir::PodDir;
+use crate::relay::Relay;
+use crate::scope::{Manager, RuntimeScope};
 use crate::write::UnitDirectory;
-use crate::{signals, sockets, systemd, units};
+use crate::{signals, sockets, units};
 
 /// Starts the pod, holds it until all its apps have ended, and returns the pod's exit code.
 ///
 /// # Errors
 /// Where the pod could not be started. Whatever goes wrong later is logged.
 pub fn run(pod: &PodDir, mode: Mode) -> Result<u8> {
-    ensure!(
-        systemd::booted(),
-        "systemd is not PID 1 of this host, and skim runs apps as its services"
-    );
+    let manager = Manager::of_caller(pod.plan.scope)?;
+    manager.check_running()?;
     let (sender, local) = async_channel::unbounded();
     let signals = sender.clone();
     signals::watch(move |signal| {
@@ -26,10 +26,15 @@ pub fn run(pod: &PodDir, mode: Mode) -> Result<u8> {
     })?;
     pod.write(names::PID_FILE, &format!("{}\n", std::process::id()))?;
     zbus::block_on(async {
-        let (bus, events) = start(pod).await?;
-        let mut holder = Holder::new(pod, mode, bus, events, local);
+        let relay = match manager.scope() {
+            RuntimeScope::System => None,
+            RuntimeScope::User => Some(Relay::start(pod, mode, sender.clone())?),
+        };
+        let (bus, events) = start(pod, &manager).await?;
+        let mut holder = Holder::new(pod, mode, manager, bus, events, local);
+        holder.relay = relay;
         holder.check_jobs().await?;
-        if mode == Mode::Foreground {
+        if mode == Mode::Foreground && holder.relay.is_none() {
             holder.follow(sender)?;
         }
         Ok(holder.hold_to_the_end().await)
@@ -37,11 +42,11 @@ pub fn run(pod: &PodDir, mode: Mode) -> Result<u8> {
 }
 
 /// Writes the unit files and starts the scope, and the services with it.
-async fn start(pod: &PodDir) -> Result<(Bus, Listener)> {
+async fn start(pod: &PodDir, manager: &Manager) -> Result<(Bus, Listener)> {
     let units = Units::of(pod);
     let stage1 = std::env::current_exe().context("cannot tell the path of stage1-skim itself")?;
-    let directory = UnitDirectory::open()?;
-    let bus = Bus::connect().await?;
+    let directory = UnitDirectory::open(manager)?;
+    let bus = Bus::connect(manager).await?;
     let before = match pod.service_unit() {
         Some(unit) => bus.ordered_after(unit).await?,
         None => Vec::new(),

@@ -22,7 +22,7 @@ pub fn stop(units: &PodUnits, systemd: &impl Systemd, force: bool) -> Result<()>
     systemd.stop(&units.slice())?;
     if force {
         // What outlived its unit, as it may by `KillMode=process`.
-        cgroup::kill(&units.slice())?;
+        cgroup::kill(&systemd.control_group()?, &units.slice())?;
     }
     Ok(())
 }

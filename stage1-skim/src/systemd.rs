@@ -1,5 +1,7 @@
 //! What skim asks of systemd, as a trait: [`crate::bus`] does it over D-Bus, tests record it.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 /// The calls to systemd's manager that taking a pod down needs. Each waits until systemd says
@@ -23,6 +25,12 @@ pub trait Systemd {
     /// # Errors
     /// Where systemd does not answer or refuses.
     fn reset_failed(&self, unit: &str) -> Result<()>;
+
+    /// The control group that all its units are beneath (see [`crate::cgroup`]).
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    fn control_group(&self) -> Result<PathBuf>;
 
     /// `systemctl daemon-reload`.
     ///

@@ -174,6 +174,10 @@ fn execution(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Result<Vec<Sett
     let directory = escape::path(&app.working_directory)
         .with_context(|| format!("working directory {:?}", app.working_directory))?;
     settings.push(Setting::service("WorkingDirectory", directory));
+    if let Some(output) = &app.output {
+        let pipe = escape::path(output).with_context(|| format!("output {output:?}"))?;
+        settings.push(Setting::service("StandardOutput", format!("file:{pipe}")));
+    }
     for variable in &app.environment {
         let line = escape::environment(&variable.name, &variable.value)
             .with_context(|| format!("environment variable {:?}", variable.name))?;

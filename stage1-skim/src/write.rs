@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
@@ -10,7 +10,8 @@ use rustix::fs::{futimens, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::names::{PodUnits, ROOT_SLICE, UNIT_DIRECTORY};
+use crate::names::{PodUnits, ROOT_SLICE};
+use crate::scope::{Manager, RuntimeScope};
 use crate::units::{UnitFile, root_slice};
 
 /// Directories where a package or the operator may have put a `skim.slice` of their own.
@@ -21,18 +22,40 @@ const UNIT_PATH: &[&str] = &[
     "/lib/systemd/system",
 ];
 
+/// The same of a user's manager.
+const USER_UNIT_PATH: &[&str] = &[
+    "/etc/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
+];
+
 /// The directory of transient unit files, opened.
 pub struct UnitDirectory {
     directory: File,
+    path: PathBuf,
+    /// Where the host may have what is not to be written.
+    others: &'static [&'static str],
 }
 
 impl UnitDirectory {
-    /// Opens systemd's directory of transient units.
+    /// Opens the service manager's directory of transient units; a user's is made where it is
+    /// missing.
     ///
     /// # Errors
-    /// Where it is missing.
-    pub fn open() -> Result<Self> {
-        Self::at(Path::new(UNIT_DIRECTORY))
+    /// Where it cannot be opened.
+    pub fn open(manager: &Manager) -> Result<Self> {
+        let path = manager.unit_directory();
+        match manager.scope() {
+            RuntimeScope::System => Self::at(&path),
+            RuntimeScope::User => {
+                let made = std::fs::create_dir_all(&path);
+                made.with_context(|| format!("cannot make {}", path.display()))?;
+                Ok(Self {
+                    others: USER_UNIT_PATH,
+                    ..Self::at(&path)?
+                })
+            }
+        }
     }
 
     /// Opens the directory `path` as one of unit files.
@@ -42,7 +65,11 @@ impl UnitDirectory {
     pub fn at(path: &Path) -> Result<Self> {
         let directory =
             File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { directory })
+        Ok(Self {
+            directory,
+            path: path.to_path_buf(),
+            others: UNIT_PATH,
+        })
     }
 
     /// Writes the files; where one fails, those written before it are removed again.
@@ -54,8 +81,9 @@ impl UnitDirectory {
             if let Err(error) = self.write_one(file) {
                 let written: Vec<_> = files[..index].iter().map(|f| f.name.clone()).collect();
                 self.remove(&written)?;
-                return Err(error)
-                    .with_context(|| format!("cannot write {UNIT_DIRECTORY}/{}", file.name));
+                return Err(error).with_context(|| {
+                    format!("cannot write {}", self.path.join(&file.name).display())
+                });
             }
         }
         self.touch()
@@ -67,15 +95,15 @@ impl UnitDirectory {
     /// As [`UnitDirectory::write`].
     pub fn write_root_slice(&self) -> Result<()> {
         let exists = |directory: &&str| Path::new(directory).join(ROOT_SLICE).exists();
-        if UNIT_PATH.iter().any(exists) || self.exists(ROOT_SLICE) {
+        if self.others.iter().any(exists) || self.exists(ROOT_SLICE) {
             return Ok(());
         }
         self.write(&[root_slice()])
     }
 
     /// Whether [`ROOT_SLICE`] was written.
-    pub fn has_root_slice() -> bool {
-        Path::new(UNIT_DIRECTORY).join(ROOT_SLICE).exists()
+    pub fn has_root_slice(manager: &Manager) -> bool {
+        manager.unit_directory().join(ROOT_SLICE).exists()
     }
 
     /// Removes [`ROOT_SLICE`] again if no pod's slice is left; returns whether it did. It goes
@@ -129,8 +157,9 @@ impl UnitDirectory {
             match unlinkat(&self.directory, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => (),
                 Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot remove {UNIT_DIRECTORY}/{name}"));
+                    return Err(error).with_context(|| {
+                        format!("cannot remove {}", self.path.join(name).display())
+                    });
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! The same, for callers who do one thing after the other.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use super::events::Listener;
 use super::{Bus, Scope, found};
+use crate::scope::Manager;
 use crate::systemd::Systemd;
 
 /// A blocking connection, for what is done once.
@@ -16,13 +18,13 @@ pub struct BlockingBus {
 }
 
 impl BlockingBus {
-    /// Connects to the system bus.
+    /// Connects to the bus that the service manager is on.
     ///
     /// # Errors
     /// Where there is no bus.
-    pub fn connect() -> Result<Self> {
+    pub fn connect(manager: &Manager) -> Result<Self> {
         zbus::block_on(async {
-            let bus = Bus::connect().await?;
+            let bus = Bus::connect(manager).await?;
             let events = RefCell::new(bus.listen(&[]).await?);
             Ok(Self { bus, events })
         })
@@ -78,6 +80,10 @@ impl Systemd for BlockingBus {
                 .with_context(|| format!("systemd refuses to reset {unit}"))?;
             Ok(())
         })
+    }
+
+    fn control_group(&self) -> Result<PathBuf> {
+        zbus::block_on(self.bus.control_group())
     }
 
     fn reload(&self) -> Result<()> {

@@ -61,7 +61,7 @@ impl Listener {
         loop {
             match self.next().await {
                 Event::JobRemoved { job: ended, .. } if ended == job.as_str() => return Ok(()),
-                Event::Disconnected => bail!("the connection to the system bus broke off"),
+                Event::Disconnected => bail!("the connection to the bus broke off"),
                 _ => (),
             }
         }

@@ -22,6 +22,7 @@ fn pod(apps: Vec<AppPlan>) -> PodPlan {
         slice_settings: vec![],
         annotations: Default::default(),
         interactive: true,
+        scope: Default::default(),
         service: None,
         manifest: serde_json::Value::Null,
     }
