@@ -53,15 +53,13 @@ pub struct Arguments {
 /// Flags of every verb.
 #[derive(Args, Debug)]
 pub struct GlobalArguments {
-    /// Where images and pods are kept
-    #[arg(
-        long,
-        global = true,
-        help_heading = HEADING,
-        value_name = "DIR",
-        default_value = "/var/lib/skim"
-    )]
-    pub dir: PathBuf,
+    /// Run pods of an unprivileged user under their own service manager; before the verb only
+    #[arg(long = "user", help_heading = HEADING)]
+    pub user_scope: bool,
+    /// Where images and pods are kept [default: /var/lib/skim; with --user $XDG_DATA_HOME/skim,
+    /// which is ~/.local/share/skim]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
     /// Say what is done
     #[arg(long, global = true, help_heading = HEADING)]
     pub debug: bool,
@@ -77,15 +75,11 @@ pub struct GlobalArguments {
         default_value = "/usr/lib/skim"
     )]
     pub system_config: PathBuf,
-    /// Where the administrator's trusted keys and policy are, which take precedence
-    #[arg(
-        long,
-        global = true,
-        help_heading = HEADING,
-        value_name = "DIR",
-        default_value = "/etc/skim"
-    )]
-    pub local_config: PathBuf,
+    /// Where the administrator's trusted keys and policy are, which take precedence [default:
+    /// /etc/skim]; with --user, the user's, which do over those [default: $XDG_CONFIG_HOME/skim,
+    /// which is ~/.config/skim]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "DIR")]
+    pub local_config: Option<PathBuf>,
 }
 
 /// What to do.
@@ -186,8 +180,9 @@ fn with_examples_first(command: Command) -> Command {
 /// # Errors
 /// As it says.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, ExitCode> {
-    let matches = command().try_get_matches_from(arguments);
-    let matches = matches.map_err(|error| refuse(&error))?;
+    let words: Vec<_> = arguments.collect();
+    let matches = command().try_get_matches_from(&words);
+    let matches = matches.map_err(|error| refuse_words(&error, &words))?;
     if let Some(("run" | "prepare", matches)) = matches.subcommand() {
         app_arguments::check_places(matches).map_err(|error| {
             stdio::complain(&format!("skim: error: {error:#}"));
@@ -195,6 +190,24 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Exi
         })?;
     }
     Arguments::from_arg_matches(&matches).map_err(|error| refuse(&error))
+}
+
+/// As [`refuse`]; `words` are those of the command line.
+fn refuse_words(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let last = |those: &[&str]| {
+        words
+            .iter()
+            .rposition(|word| those.iter().any(|one| word == one))
+    };
+    // `run --user IMAGE`: the image is taken for the user.
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let (Some(verb), Some(user)) = (last(&["run", "prepare"]), last(&["--user"]))
+        && user > verb
+    {
+        stdio::complain(&format!("skim: error: {MISPLACED_USER}"));
+        return ExitCode::from(EXIT_ERROR);
+    }
+    refuse(error)
 }
 
 /// Prints what clap has to say; returns how to exit.
@@ -223,6 +236,12 @@ pub fn one_line(error: &clap::Error) -> String {
     {
         return why;
     }
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && flag.starts_with("--user")
+        && let Some(where_to) = misplaced_user(error.kind())
+    {
+        return where_to.to_string();
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let message: Vec<_> = text
@@ -234,9 +253,41 @@ pub fn one_line(error: &clap::Error) -> String {
     format!("{} (see --help)", message.join("; "))
 }
 
+/// Where both flags of this name belong.
+const MISPLACED_USER: &str = "--user must stand before the verb (skim --user VERB); the user of an \
+                              app is said by --user=NAME after its image";
+
+/// What is meant by a `--user` that is neither flag where it stands.
+fn misplaced_user(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::UnknownArgument => Some(MISPLACED_USER),
+        ErrorKind::TooManyValues => Some(
+            "--user before the verb takes no value: it means pods of your own (skim --user VERB); \
+             the user of an app is said by --user=NAME after its image",
+        ),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_flags_of_this_name_have_their_place() {
+        let words = ["skim", "--user", "run", "a.aci", "--user=web"];
+        let matches = command().try_get_matches_from(words).unwrap();
+        let arguments = Arguments::from_arg_matches(&matches).unwrap();
+        assert!(arguments.global.user_scope);
+        for (words, says) in [
+            (&["skim", "list", "--user"][..], "before the verb"),
+            (&["skim", "--user=web", "list"], "takes no value"),
+        ] {
+            let error = command().try_get_matches_from(words).unwrap_err();
+            let said = one_line(&error);
+            assert!(said.starts_with("--user") && said.contains(says), "{said}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

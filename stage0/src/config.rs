@@ -4,7 +4,8 @@
 //! `/usr/lib/skim`) and the administrator's (`--local-config`, `/etc/skim`). As with systemd's
 //! own (systemd.unit(5), "Unit File Load Path"), a file of the administrator's takes the place
 //! of the vendor's of the same name; an empty one, or a symbolic link to /dev/null, takes it
-//! away. Symbolic links are followed: they are root's, as whatever else stands there.
+//! away. With `skim --user`, those of the user's own (`$XDG_CONFIG_HOME/skim`) do the same to both.
+//! Symbolic links are followed: they are root's, as whatever else stands there.
 //!
 //! What stands there decides what runs as root. Therefore nothing is read that anybody else may
 //! write to.
@@ -24,13 +25,23 @@ use rustix::io::Errno;
 /// Most names that are read of one directory.
 const MAX_NAMES: usize = 10_000;
 
-/// The two directories, as absolute paths.
+/// The directories, as absolute paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directories {
     /// The vendor's.
     pub system: PathBuf,
-    /// The administrator's.
+    /// The administrator's, where `local` is a user's.
+    pub administrator: Option<PathBuf>,
+    /// The administrator's, or the user's: what is written goes there.
     pub local: PathBuf,
+}
+
+impl Directories {
+    /// All of them, the one before others that take precedence first.
+    pub fn lowest_first(&self) -> impl Iterator<Item = &PathBuf> {
+        let above = self.administrator.iter().chain([&self.local]);
+        [&self.system].into_iter().chain(above)
+    }
 }
 
 /// What stands at a path.

@@ -9,6 +9,7 @@ use stage1_skim::names::PodUnits;
 use stage1_skim::systemd::Systemd;
 use stage1_skim::write::UnitDirectory;
 
+use crate::host::Host;
 use crate::pod::directory::{Found, LockedPod, Pods};
 use crate::pod::state::{Stage, State};
 
@@ -81,11 +82,13 @@ impl<'a> Collector<'a> {
     ///
     /// # Errors
     /// Where it is out of reach.
-    pub fn new(pods: &'a Pods) -> Result<Self> {
+    pub fn new(pods: &'a Pods, host: &Host) -> Result<Self> {
+        let manager = host.manager()?;
+        manager.check_running()?;
         Ok(Self {
             pods,
-            units: UnitDirectory::open()?,
-            bus: BlockingBus::connect()?,
+            units: UnitDirectory::open(&manager)?,
+            bus: BlockingBus::connect(&manager)?,
             changed: false,
         })
     }
@@ -147,8 +150,8 @@ pub fn undo(pods: &Pods, pod: &LockedPod) -> Result<()> {
 ///
 /// # Errors
 /// As [`Collector::apply`].
-pub fn withdraw(pods: &Pods, pod: LockedPod) -> Result<()> {
-    let mut collector = Collector::new(pods)?;
+pub fn withdraw(pods: &Pods, pod: LockedPod, host: &Host) -> Result<()> {
+    let mut collector = Collector::new(pods, host)?;
     collector.apply(pod, Action::Remove)?;
     collector.finish()
 }

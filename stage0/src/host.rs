@@ -3,18 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use stage1_skim::{escape, systemd};
+use stage1_skim::escape;
+use stage1_skim::scope::{Manager, RuntimeScope};
 
 use crate::cli::GlobalArguments;
 use crate::config::Directories;
+use crate::pod::user_scope::Caller;
 use crate::registry::credentials::{CredentialEnvironment, CredentialFiles};
 
 /// Where stage1-skim is installed by a package.
 const STAGE1_INSTALLED: &str = "/usr/libexec/skim/stage1-skim";
+/// Where root's images and pods are.
+const STATE: &str = "/var/lib/skim";
+/// Where the administrator's configuration is.
+const LOCAL_CONFIG: &str = "/etc/skim";
 
 /// The global flags, made absolute.
 #[derive(Clone, Debug)]
 pub struct Host {
+    /// Whose service manager runs pods.
+    pub scope: RuntimeScope,
     /// skim's directory: images and pods.
     pub directory: PathBuf,
     /// `--stage1-path`.
@@ -35,15 +43,31 @@ impl Host {
     /// Where the directory cannot be made out.
     pub fn new(global: GlobalArguments) -> Result<Self> {
         let make_out = |path: &Path| format!("cannot make out the directory {}", path.display());
-        let directory = real_path(&global.dir).with_context(|| make_out(&global.dir))?;
+        let scope = match global.user_scope {
+            true => RuntimeScope::User,
+            false => RuntimeScope::System,
+        };
+        check_caller(scope, true)?;
+        let directory = global.dir.map_or_else(|| data(scope), Ok)?;
+        let directory = real_path(&directory).with_context(|| make_out(&directory))?;
+        let administrators = Path::new(LOCAL_CONFIG);
+        let local = match (global.local_config, scope) {
+            (Some(local), _) => local,
+            (None, RuntimeScope::System) => administrators.into(),
+            (None, RuntimeScope::User) => {
+                base_directory("XDG_CONFIG_HOME", ".config")?.join("skim")
+            }
+        };
         let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| make_out(&path));
         Ok(Self {
+            scope,
             directory,
             stage1_path: global.stage1_path,
             debug: global.debug,
             config: Directories {
                 system: absolute(global.system_config)?,
-                local: absolute(global.local_config)?,
+                administrator: scope.is_user().then(|| administrators.into()),
+                local: absolute(local)?,
             },
         })
     }
@@ -79,16 +103,45 @@ impl Host {
         })
     }
 
-    /// Refuses a caller who is not root.
+    /// Refuses a caller who is not root, and `--user`.
     ///
     /// # Errors
     /// As it says.
     pub fn need_root(&self) -> Result<()> {
         ensure!(
-            rustix::process::geteuid().is_root(),
-            "cannot run as unprivileged user: run it as root (sudo)"
+            !self.scope.is_user(),
+            "this verb takes root, and cannot be used with skim --user"
         );
-        Ok(())
+        self.check_caller()
+    }
+
+    /// Refuses a caller who has no business in this scope: without `--user` all but root, with it
+    /// root, whose files would come to be another user's, or the other way round.
+    ///
+    /// # Errors
+    /// As it says.
+    pub fn check_caller(&self) -> Result<()> {
+        check_caller(self.scope, false)
+    }
+
+    /// The service manager that runs pods.
+    ///
+    /// # Errors
+    /// As [`Manager::of_caller`].
+    pub fn manager(&self) -> Result<Manager> {
+        Manager::of_caller(self.scope)
+    }
+
+    /// Whose pods they are, where they are a user's.
+    pub fn caller(&self) -> Option<Caller> {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let uid = rustix::process::geteuid().as_raw();
+        let name = variable("USER").or_else(|| variable("LOGNAME"));
+        self.scope.is_user().then(|| Caller {
+            uid,
+            name: name.unwrap_or_else(|| uid.to_string()),
+            home: variable("HOME").unwrap_or_else(|| "/".to_string()),
+        })
     }
 
     /// Refuses a host on which nothing could run.
@@ -96,11 +149,7 @@ impl Host {
     /// # Errors
     /// As it says.
     pub fn need_systemd(&self) -> Result<()> {
-        ensure!(
-            systemd::booted(),
-            "systemd is not PID 1 of this host, and skim runs apps as its services"
-        );
-        Ok(())
+        self.manager()?.check_running()
     }
 
     /// Finds stage1-skim: `--stage1-path`, then `SKIM_STAGE1`, then beside skim's own
@@ -136,6 +185,43 @@ impl Host {
                 )
             })
     }
+}
+
+/// See [`Host::check_caller`]; with `may_look` everybody has business in the system's scope.
+fn check_caller(scope: RuntimeScope, may_look: bool) -> Result<()> {
+    match (scope, rustix::process::geteuid().is_root()) {
+        (RuntimeScope::System, false) if !may_look => bail!(
+            "cannot run as unprivileged user: run it as root (sudo), or for pods of your own give \
+             --user before the verb (skim --user run …)"
+        ),
+        (RuntimeScope::User, true) => {
+            bail!("--user is for users other than root: leave it out, or run it as the user")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where images and pods are kept by default.
+fn data(scope: RuntimeScope) -> Result<PathBuf> {
+    match scope {
+        RuntimeScope::System => Ok(STATE.into()),
+        RuntimeScope::User => Ok(base_directory("XDG_DATA_HOME", ".local/share")?.join("skim")),
+    }
+}
+
+/// A user's directory (XDG Base Directory Specification): what `variable` says, unless it is
+/// empty or no absolute path, or `default` in the home directory.
+fn base_directory(variable: &str, default: &str) -> Result<PathBuf> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let given = path(variable).filter(|path| path.is_absolute());
+    given.map_or_else(
+        || {
+            let home = path("HOME").filter(|home| home.is_absolute());
+            let home = home.with_context(|| format!("neither HOME nor {variable} is set"))?;
+            Ok(home.join(default))
+        },
+        Ok,
+    )
 }
 
 /// The path without links, for as much of it as there is.

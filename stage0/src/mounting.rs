@@ -5,11 +5,13 @@
 //! back on the host: what is mounted or unmounted in a volume by an app, or by gc, is so there
 //! alone.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use stage1_skim::names::AppDirectory;
 use stage1_skim::pod::{AppPlan, MountPlan, PodPlan, Root, VolumeKind, VolumePlan};
+use stage1_skim::scope::RuntimeScope;
 
 use crate::overlay;
 use crate::pod::directory::LockedPod;
@@ -33,7 +35,11 @@ pub fn mount(plan: &PodPlan, pod: &LockedPod, stage1: &Path) -> Result<()> {
         prepare(plan, directory, volume).with_context(|| format!("volume {}", volume.name))?;
     }
     for app in &plan.apps {
-        mount_app(plan, directory, app, stage1).with_context(|| format!("app {}", app.name))?;
+        let made = match plan.scope {
+            RuntimeScope::System => mount_app(plan, directory, app, stage1),
+            RuntimeScope::User => copy_app(app),
+        };
+        made.with_context(|| format!("app {}", app.name))?;
     }
     Ok(())
 }
@@ -56,6 +62,7 @@ fn prepare(plan: &PodPlan, directory: &Path, volume: &VolumePlan) -> Result<()> 
                 mode: *mode,
                 uid: *uid,
                 gid: *gid,
+                is_callers: plan.scope.is_user(),
             };
             let fill = fill.as_deref();
             let fill = fill.map(|path| tree_of(plan, path).map(|tree| (tree, path)));
@@ -93,6 +100,21 @@ fn mount_app(plan: &PodPlan, directory: &Path, app: &AppPlan, stage1: &Path) -> 
             .context("cannot make the rootfs read-only")?;
     }
     Ok(())
+}
+
+/// Makes the rootfs of a user's app, where it is not the image's own tree: nothing can be mounted.
+fn copy_app(app: &AppPlan) -> Result<()> {
+    if app.rootfs == app.image.tree {
+        return Ok(());
+    }
+    let open = |path: &Path| {
+        let file = std::fs::File::open(path);
+        file.with_context(|| format!("cannot open {}", path.display()))
+    };
+    let (tree, rootfs) = (open(&app.image.tree)?, open(&app.rootfs)?);
+    copy::copy(tree.as_fd(), rootfs.as_fd(), true).context("cannot copy its image")?;
+    let inside = app.working_directory.strip_prefix(&app.rootfs)?;
+    working_directory::make(&app.rootfs, &app.rootfs.join(inside))
 }
 
 fn find<'a>(plan: &'a PodPlan, mount: &MountPlan) -> Result<&'a VolumePlan> {

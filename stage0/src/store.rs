@@ -405,12 +405,19 @@ fn is_image_directory(name: &str) -> bool {
 
 /// Makes the skim directory: apps without privileges must be able to pass through it.
 fn create_top(skim_dir: &Path) -> std::io::Result<()> {
+    let is_root = rustix::process::geteuid().is_root();
     if let Some(parent) = skim_dir.parent() {
-        fs::create_dir_all(parent)?;
+        // A user's directories are the user's alone (XDG Base Directory Specification).
+        let mode = if is_root { 0o777 } else { 0o700 };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(skim_dir) {
         // mkdir(2) would subtract the umask.
-        Ok(()) => fs::set_permissions(skim_dir, Permissions::from_mode(0o711)),
+        Ok(()) if is_root => fs::set_permissions(skim_dir, Permissions::from_mode(0o711)),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

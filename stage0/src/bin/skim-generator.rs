@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 fn generate(directory: &Path) -> Result<()> {
     let search = SearchPath::new(&Directories {
         system: "/usr/lib/skim".into(),
+        administrator: None,
         local: "/etc/skim".into(),
     });
     let mut written = HashSet::new();

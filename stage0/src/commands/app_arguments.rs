@@ -101,6 +101,12 @@ pub fn check_places(matches: &ArgMatches) -> Result<()> {
     for flag in flags.get_arguments() {
         let id = flag.get_id().as_str();
         let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_given && id == "user" {
+            bail!(
+                "--user=NAME must follow an image; to run a pod of your own, --user stands before \
+                 the verb (skim --user run IMAGE)"
+            );
+        }
         if is_given && !COMMON.contains(&id) {
             bail!(
                 "--{} must follow an image (see skim run --help)",

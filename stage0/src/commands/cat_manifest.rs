@@ -35,7 +35,7 @@ pub struct CatManifestArguments {
 /// # Errors
 /// Where there is no such pod, or it was not planned yet.
 pub fn run(host: &Host, arguments: &CatManifestArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let found = Pods::new(&host.directory).find(&arguments.pod.prefix()?)?;
     let plan = pod_dir::read_plan(&found.path)
         .with_context(|| format!("pod {} is {}", found.uuid, found.state))?;

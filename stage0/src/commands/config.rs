@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use stage1_skim::names::{EXIT_ERROR, UNIT_DIRECTORY};
+use stage1_skim::names::EXIT_ERROR;
 use stage1_skim::stdio;
 
 use super::image::pretty;
@@ -44,19 +44,20 @@ pub fn run(host: &Host) -> Result<u8> {
         .iter()
         .map(|entry| trust::listed(entry, now))
         .collect();
-    let bases = [&host.config.local, &host.config.system];
+    let mut bases: Vec<_> = host.config.lowest_first().collect();
+    bases.reverse();
     let config = json!({
         "directories": {
             "dir": host.directory,
             "images": host.directory.join("images"),
             "pods": host.directory.join("pods"),
-            "units": UNIT_DIRECTORY,
+            "units": host.manager()?.unit_directory(),
             "local_config": host.config.local,
             "system_config": host.config.system,
         },
         "stage1": stage1,
         "trusted_keys": {
-            "directories": bases.map(|base| base.join("trustedkeys")),
+            "directories": bases.iter().map(|base| base.join("trustedkeys")).collect::<Vec<_>>(),
             "keys": keys,
         },
         "policies": policies,

@@ -47,7 +47,7 @@ pub struct EnterArguments {
 /// # Errors
 /// Where the pod does not run, or the command cannot be executed.
 pub fn run(host: &Host, arguments: &EnterArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let pods = Pods::new(&host.directory);
     let found = pods.find(&arguments.pod.prefix()?)?;
     // One that is just being started is about to have a holder, or to be gone.

@@ -65,6 +65,11 @@ pub struct ExportArguments {
 /// # Errors
 /// Where the pod runs or has not run, or the file cannot be written: then there is none.
 pub fn run(host: &Host, arguments: &ExportArguments) -> Result<u8> {
+    ensure!(
+        !host.scope.is_user(),
+        "skim --user cannot export what an app has left: copy it from the app's rootfs (skim --user \
+         status tells where that is)"
+    );
     host.need_root()?;
     let (prefix, file) = operands(arguments)?;
     let pods = Pods::new(&host.directory);

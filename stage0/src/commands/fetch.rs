@@ -53,7 +53,7 @@ pub struct FetchArguments {
 /// # Errors
 /// Where one cannot be imported; those before it are.
 pub fn run(host: &Host, arguments: &FetchArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let store = Store::open(&host.directory)?;
     let flags = &arguments.flags;
     flags.with_fetcher(

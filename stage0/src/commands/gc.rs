@@ -47,7 +47,7 @@ pub struct GcArguments {
 /// # Errors
 /// Where a pod cannot be taken away; the others are.
 pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let pods = Pods::new(&host.directory);
     let now = SystemTime::now();
     let rules = Rules {
@@ -74,11 +74,11 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
         }
         return Ok(0);
     }
-    let may_be_left = pods.exist() && UnitDirectory::has_root_slice();
+    let may_be_left = pods.exist() && UnitDirectory::has_root_slice(&host.manager()?);
     if todo.is_empty() && !may_be_left {
         return Ok(0);
     }
-    let mut collector = Collector::new(&pods)?;
+    let mut collector = Collector::new(&pods, host)?;
     let code = for_each(&todo, |(found, action)| {
         // Somebody else came first: it is in good hands.
         let Some(pod) = pods.try_lock(found)? else {

@@ -39,7 +39,7 @@ impl Launch<'_> {
             true => self.detached(&pod),
             false => self.in_the_foreground(&pod),
         };
-        outcome.inspect_err(|_| gc::report(gc::withdraw(pods, pod)))
+        outcome.inspect_err(|_| gc::report(gc::withdraw(pods, pod, self.host)))
     }
 
     /// Becomes the holder.

@@ -48,7 +48,7 @@ pub struct ListArguments {
 /// # Errors
 /// Where the pods cannot be read.
 pub fn run(host: &Host, arguments: &ListArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let mut pods = visible(host)?;
     pods.retain(|pod| is_asked_for(pod, arguments));
     if arguments.quiet {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use stage1_skim::names::PodUnits;
 use stage1_skim::pod_dir::PodDir;
+use stage1_skim::scope::RuntimeScope;
 
 use super::pod_selection::read_uuid;
 use crate::host::Host;
@@ -50,10 +51,13 @@ pub struct LogsArguments {
 /// # Errors
 /// Where there is no such pod or app, or no journalctl.
 pub fn run(host: &Host, arguments: &LogsArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let mut command = Command::new("journalctl");
     for unit in units(host, arguments)? {
-        command.arg(format!("--unit={unit}"));
+        command.arg(match host.scope {
+            RuntimeScope::System => format!("--unit={unit}"),
+            RuntimeScope::User => format!("--user-unit={unit}"),
+        });
     }
     if arguments.follow {
         command.arg("--follow");

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use stage1_skim::bus::BlockingBus;
 use stage1_skim::pod::{PodPlan, ServicePlan};
+use stage1_skim::scope::RuntimeScope;
+use stage1_skim::systemd::Systemd;
 use stage1_skim::unit::Setting;
 
 use super::app_arguments::AppArguments;
@@ -23,6 +26,7 @@ use crate::pod::manifest::PodManifest;
 use crate::pod::plan;
 use crate::pod::request::{AppRequest, PodRequest};
 use crate::pod::state::Stage;
+use crate::pod::user_scope;
 use crate::store::{Image, Store};
 use crate::{gc, store};
 
@@ -97,7 +101,7 @@ impl Making<'_> {
     /// Whatever is wrong with the pod, its images or this host.
     pub fn prepare(self, pods: &Pods, stage: Stage) -> Result<LockedPod> {
         let (host, uuid_file) = (self.host, self.uuid_file);
-        host.need_root()?;
+        host.check_caller()?;
         let stage1 = host.stage1()?;
         let store = Store::open(&host.directory)?;
         let fetching = Fetching::AsNeeded(PullPolicy::New);
@@ -107,7 +111,7 @@ impl Making<'_> {
         note_use(&store, &request)?;
         let uuid = uuid::Uuid::new_v4().to_string();
         let plan = plan::plan(&uuid, &pods.run_path(&uuid), &stage1, &request)?;
-        controllers::warn(&plan)?;
+        controllers::warn(&plan, &control_group(host)?)?;
         if let Some(file) = uuid_file {
             std::fs::write(file, &uuid)
                 .with_context(|| format!("cannot write the UUID to {}", file.display()))?;
@@ -123,7 +127,7 @@ impl Making<'_> {
     /// Whatever is wrong with the pod.
     pub fn plan(self) -> Result<PodPlan> {
         let host = self.host;
-        host.need_root()?;
+        host.check_caller()?;
         let stage1 = host.stage1()?;
         ensure!(
             host.directory.join(store::DIRECTORY).is_dir(),
@@ -159,13 +163,17 @@ impl Making<'_> {
             })?;
         let mut annotations = request.annotations;
         annotations.extend(self.kind.annotations);
-        Ok(PodRequest {
+        let request = PodRequest {
             interactive: self.kind.interactive,
             service: self.kind.service,
             slice_settings: self.kind.slice_settings,
             annotations,
             ..request
-        })
+        };
+        match host.caller() {
+            None => Ok(request),
+            Some(caller) => user_scope::adapt(request, &caller),
+        }
     }
 }
 
@@ -189,6 +197,8 @@ fn of_images(
         .map(|(app, image)| {
             let request = AppRequest {
                 arguments: app.arguments,
+                // A copy of the rootfs is made for whom asks for one.
+                read_only_rootfs: host.scope.is_user(),
                 ..AppRequest::new(image)
             };
             app.flags.apply(request, common, &caller)
@@ -224,6 +234,21 @@ fn of_manifest(fetcher: &Fetcher<'_>, manifest: PodManifest) -> Result<PodReques
         annotations: manifest.annotations,
         ..PodRequest::default()
     })
+}
+
+/// The control group that all units are beneath.
+fn control_group(host: &Host) -> Result<PathBuf> {
+    match host.scope {
+        RuntimeScope::System => Ok("/".into()),
+        RuntimeScope::User => {
+            let manager = host.manager()?;
+            // A pod may be prepared where none can run.
+            match manager.check_running() {
+                Ok(()) => BlockingBus::connect(&manager)?.control_group(),
+                Err(_) => Ok("/".into()),
+            }
+        }
+    }
 }
 
 /// Notes that the images are used, if they are still there.

@@ -32,10 +32,10 @@ pub struct RmArguments {
 /// # Errors
 /// Where one runs or cannot be removed; the others are.
 pub fn run(host: &Host, arguments: &RmArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let pods = Pods::new(&host.directory);
     let prefixes = arguments.pods.prefixes()?;
-    let mut collector = Collector::new(&pods)?;
+    let mut collector = Collector::new(&pods, host)?;
     let code = for_each(&prefixes, |prefix| {
         let found = pods.find(prefix)?;
         let Some(pod) = pods.try_lock(&found)? else {

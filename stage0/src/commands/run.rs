@@ -95,8 +95,8 @@ fn dry_run(host: &Host, making: Making<'_>) -> Result<u8> {
     let plan = making.plan()?;
     for (index, file) in units::units(&plan, &host.stage1()?)?.iter().enumerate() {
         let gap = if index > 0 { "\n" } else { "" };
-        let path = format!("{}/{}", stage1_skim::names::UNIT_DIRECTORY, file.name);
-        stdio::print(&format!("{gap}# {path}\n{}", file.text))?;
+        let path = host.manager()?.unit_directory().join(&file.name);
+        stdio::print(&format!("{gap}# {}\n{}", path.display(), file.text))?;
     }
     Ok(0)
 }

@@ -42,7 +42,7 @@ pub struct RunPreparedArguments {
 /// # Errors
 /// Where it is not prepared, or does not come up.
 pub fn run(host: &Host, arguments: &RunPreparedArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     host.need_systemd()?;
     let stage1 = host.stage1()?;
     let pods = Pods::new(&host.directory);

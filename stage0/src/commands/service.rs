@@ -79,7 +79,7 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
         );
     }
     notify("STATUS=Making the pod");
-    let after = BlockingBus::connect()?.after(&unit)?;
+    let after = BlockingBus::connect(&host.manager()?)?.after(&unit)?;
     let service = ServicePlan {
         name: name.to_string(),
         unit,
@@ -201,12 +201,12 @@ fn sweep(host: &Host, name: &str) -> Result<u8> {
         return Ok(0);
     }
     if std::env::var_os(SERVICE_RESULT).is_some() && systemd::booted() {
-        let bus = BlockingBus::connect()?;
+        let bus = BlockingBus::connect(&host.manager()?)?;
         if bus.is_host_stopping()? || bus.is_to_start(&own_unit()?)? {
             return Ok(0);
         }
     }
-    let mut collector = Collector::new(&pods)?;
+    let mut collector = Collector::new(&pods, host)?;
     for (found, _) in todo {
         // Somebody else came first: it is in good hands.
         let Some(pod) = pods.try_lock(&found)? else {
@@ -230,7 +230,7 @@ fn reload(host: &Host, name: &str) -> Result<u8> {
         bail!("no pod of {name} runs");
     };
     let units = PodUnits::new(&found.uuid);
-    let bus = BlockingBus::connect()?;
+    let bus = BlockingBus::connect(&host.manager()?)?;
     let mut reloaded = 0;
     for app in &plan.apps {
         let service = units.service(&app.name);

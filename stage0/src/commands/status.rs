@@ -91,7 +91,7 @@ impl FromStr for Patience {
 /// # Errors
 /// Where there is no such pod, or the wait was in vain.
 pub fn run(host: &Host, arguments: &StatusArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let pods = Pods::new(&host.directory);
     let prefixes = arguments.pods.prefixes()?;
     let began = Instant::now();

@@ -42,10 +42,14 @@ pub struct StopArguments {
 /// # Errors
 /// Where one cannot be stopped; the others are.
 pub fn run(host: &Host, arguments: &StopArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let pods = Pods::new(&host.directory);
     let prefixes = arguments.pods.prefixes()?;
-    let bus = BlockingBus::connect()?;
+    let bus = {
+        let manager = host.manager()?;
+        manager.check_running()?;
+        BlockingBus::connect(&manager)?
+    };
     for_each(&prefixes, |prefix| {
         let found = pods.find(prefix)?;
         if let State::Embryo | State::Preparing | State::Prepared | State::AbortedPrepare =

@@ -133,7 +133,7 @@ impl ScopeArguments {
 }
 
 fn add(host: &Host, arguments: &TrustArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let scope = arguments.scope.scope()?;
     let now = SystemTime::now();
     let mut keys = Vec::new();
@@ -212,7 +212,7 @@ fn text(key: &Description) -> String {
 }
 
 fn remove(host: &Host, arguments: &RemoveArguments) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let scope = arguments.scope.scope()?;
     for_each(&arguments.keys, |text| {
         // As gpg prints it: upper case, and in groups.

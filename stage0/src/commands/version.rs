@@ -47,7 +47,7 @@ pub fn run(host: &Host, arguments: &VersionArguments) -> Result<u8> {
         skim: env!("CARGO_PKG_VERSION"),
         contract: CONTRACT_VERSION,
         stage1: told(stage1(host)),
-        systemd: told(systemd_version()).flatten(),
+        systemd: told(systemd_version(host)).flatten(),
     };
     match arguments.format {
         Format::Json => stdio::print(&format!("{}\n", serde_json::to_string(&versions)?))?,
@@ -75,11 +75,13 @@ fn stage1(host: &Host) -> Result<Stage1> {
     })
 }
 
-fn systemd_version() -> Result<Option<String>> {
+fn systemd_version(host: &Host) -> Result<Option<String>> {
     if !systemd::booted() {
         return Ok(None);
     }
-    Ok(Some(BlockingBus::connect()?.systemd_version()?))
+    Ok(Some(
+        BlockingBus::connect(&host.manager()?)?.systemd_version()?,
+    ))
 }
 
 /// A line each. Pure.

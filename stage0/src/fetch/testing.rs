@@ -23,6 +23,7 @@ pub fn fetch(
     reference: &Reference,
 ) -> Result<Image> {
     let directories = Directories {
+        administrator: None,
         system: "/nonexistent".into(),
         local: local.to_owned(),
     };

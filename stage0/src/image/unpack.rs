@@ -61,10 +61,32 @@ pub enum LowerLinks {
     Replaced,
 }
 
+/// Whose the files of an image become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// Whose the image says, with all that it says of them.
+    #[default]
+    OfImage,
+    /// The caller's, who has no privileges: nothing runs with others' rights (no set-ID bits, no
+    /// file capabilities), and the caller can read everything.
+    Caller,
+}
+
+impl Owners {
+    /// What this process can do.
+    pub fn of_process() -> Self {
+        match rustix::process::geteuid().is_root() {
+            true => Self::OfImage,
+            false => Self::Caller,
+        }
+    }
+}
+
 /// Unpacks the layers of an image into a directory, the lowest first.
 pub struct Unpacker {
     root: OwnedFd,
     limits: Limits,
+    owners: Owners,
     /// How many layers were begun.
     layers: usize,
     lower_links: LowerLinks,
@@ -96,6 +118,7 @@ impl Unpacker {
         Self {
             root,
             limits,
+            owners: Owners::default(),
             layers: 0,
             lower_links: LowerLinks::Replaced,
             directories: Directories::new(limits.directory_memory),
@@ -105,6 +128,11 @@ impl Unpacker {
             entries: 0,
             file_bytes: 0,
         }
+    }
+
+    /// The same, and files become those of `owners`.
+    pub fn with_owners(self, owners: Owners) -> Self {
+        Self { owners, ..self }
     }
 
     /// Begins a layer: what there is may be replaced from now on, but what the layer makes may
@@ -209,7 +237,7 @@ impl Unpacker {
                 if end < *size {
                     file.set_len(*size).context("cannot set its size")?;
                 }
-                self.left_out.xattrs += attributes::set_on_file(file.as_fd(), entry)?;
+                self.left_out.xattrs += attributes::set_on_file(file.as_fd(), entry, self.owners)?;
             }
             Kind::Directory => self.make_directory(spot, entry)?,
             Kind::Symlink(target) => {
@@ -219,13 +247,13 @@ impl Unpacker {
                 );
                 let target = OsStr::from_bytes(target);
                 self.create(spot, || rustix::fs::symlinkat(target, parent, name))?;
-                self.left_out.xattrs += attributes::set_on_name(parent, name, entry)?;
+                self.left_out.xattrs += attributes::set_on_name(parent, name, entry, self.owners)?;
             }
             Kind::HardLink(target) => self.link(target, spot)?,
             Kind::Fifo => {
                 let make = || rustix::fs::mknodat(parent, name, FileType::Fifo, Mode::RUSR, 0);
                 self.create(spot, make)?;
-                self.left_out.xattrs += attributes::set_on_name(parent, name, entry)?;
+                self.left_out.xattrs += attributes::set_on_name(parent, name, entry, self.owners)?;
             }
             Kind::Device => self.leave_out_device(spot)?,
         }
@@ -344,8 +372,8 @@ impl Unpacker {
     ) -> Result<()> {
         self.directories.describe(path, entry.metadata.mtime)?;
         self.left_out.xattrs += match old {
-            true => attributes::set_on_old_directory(directory, entry)?,
-            false => attributes::set_on_file(directory, entry)?,
+            true => attributes::set_on_old_directory(directory, entry, self.owners)?,
+            false => attributes::set_on_file(directory, entry, self.owners)?,
         };
         Ok(())
     }

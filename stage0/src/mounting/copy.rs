@@ -19,13 +19,16 @@ use crate::store::compare::attributes as xattrs;
 
 /// Copies what is in `from` to `to`, an empty directory: owners, modes, extended attributes,
 /// times, symbolic and hard links. The directories themselves keep what they have, but for the
-/// attributes of `to`, which become those of `from`.
+/// attributes of `to`, which become those of `from`. With `writable`, the owner may write to
+/// everything.
 ///
 /// # Errors
 /// Where a file cannot be read or made; what was copied until then stays.
-pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, writable: bool) -> Result<()> {
+    let further = if writable { Mode::WUSR } else { Mode::empty() };
     let mut copy = Copy {
         top: to,
+        further,
         links: HashMap::new(),
     };
     let mut path = PathBuf::new();
@@ -42,7 +45,7 @@ pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
             continue;
         }
         // The time of a directory changes with what is made in it.
-        at.finish().with_context(|| cannot(&path))?;
+        at.finish(further).with_context(|| cannot(&path))?;
         levels.pop();
         if let Some(parent) = levels.last() {
             at = at.up(parent.ids).with_context(|| cannot(&path))?;
@@ -75,6 +78,8 @@ struct Level {
 struct Copy<'a> {
     /// The new tree's top.
     top: BorrowedFd<'a>,
+    /// What modes get beyond the original's.
+    further: Mode,
     /// Where in the new tree files are that have several names.
     links: HashMap<Id, PathBuf>,
 }
@@ -110,7 +115,7 @@ impl Copy<'_> {
             self.links.insert(id(stat), path.to_path_buf());
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => at.file(name, stat),
+            FileType::RegularFile => at.file(name, stat, self.further),
             FileType::Symlink => {
                 let target = readlinkat(&at.from, name, Vec::new())?;
                 symlinkat(&target, &at.to, name)?;
@@ -120,7 +125,7 @@ impl Copy<'_> {
                 let mode = Mode::from_raw_mode(0o600);
                 mknodat(&at.to, name, kind, mode, stat.st_rdev)?;
                 at.attributes_of_name(name, stat)?;
-                let mode = Mode::from_raw_mode(stat.st_mode);
+                let mode = Mode::from_raw_mode(stat.st_mode) | self.further;
                 Ok(chmodat(&at.to, name, mode, AtFlags::empty())?)
             }
         }
@@ -161,12 +166,12 @@ impl Pair {
     }
 
     /// Gives the new directory the attributes of the old one.
-    fn finish(&self) -> Result<()> {
+    fn finish(&self, further: Mode) -> Result<()> {
         let stat = fstat(&self.from)?;
-        set_attributes(self.from.as_fd(), self.to.as_fd(), &stat)
+        set_attributes(self.from.as_fd(), self.to.as_fd(), &stat, further)
     }
 
-    fn file(&self, name: &CStr, stat: &Stat) -> Result<()> {
+    fn file(&self, name: &CStr, stat: &Stat, further: Mode) -> Result<()> {
         let mut from = File::from(open(self.from.as_fd(), name, OFlags::NONBLOCK)?);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let mut to = File::from(openat(&self.to, name, flags, Mode::from_raw_mode(0o600))?);
@@ -174,7 +179,7 @@ impl Pair {
         if ioctl_ficlone(&to, &from).is_err() {
             std::io::copy(&mut from, &mut to)?;
         }
-        set_attributes(from.as_fd(), to.as_fd(), stat)
+        set_attributes(from.as_fd(), to.as_fd(), stat, further)
     }
 
     fn attributes_of_name(&self, name: &CStr, stat: &Stat) -> Result<()> {
@@ -186,10 +191,15 @@ impl Pair {
 }
 
 /// In this order: a change of owner takes the set-ID bits and file capabilities away.
-fn set_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Result<()> {
+fn set_attributes(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    stat: &Stat,
+    further: Mode,
+) -> Result<()> {
     let (uid, gid) = owner(stat);
     fchown(to, Some(uid), Some(gid))?;
-    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    fchmod(to, Mode::from_raw_mode(stat.st_mode) | further)?;
     xattrs::copy(from, to).context("its extended attributes")?;
     Ok(futimens(to, &times(stat))?)
 }
@@ -233,7 +243,7 @@ mod tests {
 
     fn copied(from: &Path, to: &Path) -> Result<()> {
         let open = |path| File::open(path).unwrap();
-        copy(open(from).as_fd(), open(to).as_fd())
+        copy(open(from).as_fd(), open(to).as_fd(), false)
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) struct Attributes {
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// Whether it is the caller's, whatever the numbers say.
+    pub(super) is_callers: bool,
 }
 
 /// Makes the directory `path` anew, and the one above it, and fills it with a copy of a directory in
@@ -44,13 +46,18 @@ pub(super) fn make(
     let directory = rustix::fs::open(path, flags, Mode::empty()).with_context(context)?;
     if let Some((tree, from)) = fill {
         let from = open(tree, from)?;
-        copy::copy(from.as_fd(), directory.as_fd())
+        copy::copy(from.as_fd(), directory.as_fd(), attributes.is_callers)
             .with_context(|| format!("cannot fill {}", path.display()))?;
     }
     let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-    // In this order: a change of owner takes the set-ID bits away.
-    fchown(&directory, Some(uid), Some(gid)).with_context(context)?;
-    fchmod(&directory, Mode::from_raw_mode(attributes.mode)).with_context(context)
+    let mut mode = Mode::from_raw_mode(attributes.mode);
+    if attributes.is_callers {
+        mode |= Mode::RWXU;
+    } else {
+        // In this order: a change of owner takes the set-ID bits away.
+        fchown(&directory, Some(uid), Some(gid)).with_context(context)?;
+    }
+    fchmod(&directory, mode).with_context(context)
 }
 
 fn open(tree: &Path, path: &Path) -> Result<OwnedFd> {

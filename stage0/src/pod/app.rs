@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use stage1_skim::names::AppDirectory;
+use stage1_skim::names::{self, AppDirectory};
 use stage1_skim::pod::{AppPlan, Credentials, EnvVar, ExecPlan, ImagePlan, MountPlan, Root};
+use stage1_skim::unit::Setting;
 
 use self::places::Places;
 use super::environment::{self, Sources};
@@ -15,7 +16,8 @@ use super::tree::Tree;
 use super::unit::dependencies::Pod;
 use super::unit::{self, ImageUnit, Service};
 use super::user::{self, User};
-use super::volume::{self, AppVolumes, Volumes};
+use super::user_scope::{self, Caller};
+use super::volume::{self, Volumes};
 use crate::image::hints;
 use crate::image::manifest::App;
 
@@ -42,6 +44,8 @@ pub struct Surroundings<'a> {
     pub requires: Vec<String>,
     /// The unit of its image that its service is taken from.
     pub unit: Option<&'a ImageUnit>,
+    /// Whose pod it is, where it is a user's.
+    pub caller: Option<&'a Caller>,
     /// All apps by their units.
     pub pod: &'a Pod<'a>,
 }
@@ -58,8 +62,15 @@ pub fn plan(
 ) -> Result<AppPlan> {
     let image = &request.image;
     let tree = Tree::open(&image.tree)?;
-    let rootfs = AppDirectory::new(surroundings.directory, name).rootfs();
+    let caller = surroundings.caller;
+    let rootfs = match caller {
+        Some(_) => user_scope::rootfs(request, surroundings.directory, name),
+        None => AppDirectory::new(surroundings.directory, name).rootfs(),
+    };
     let mut section = section::section(request)?;
+    if caller.is_some() {
+        section.mount_points = user_scope::mount_points(request, &section.mount_points, volumes);
+    }
     let who = surroundings.unit.map(unit::who).transpose()?;
     if let Some(who) = &who {
         of_unit::set_user(&mut section, request, &tree, who)?;
@@ -71,10 +82,15 @@ pub fn plan(
         points: &section.mount_points,
         is_oci: image.id.is_oci(),
     };
-    let AppVolumes { mounts, names } = volumes.mounts(&mounted, &request.mounts)?;
+    let of_app = volumes.mounts(&mounted, &request.mounts)?;
     let root = match request.root {
         Root::Host => rootfs.as_path(),
         Root::Image => Path::new("/"),
+    };
+    let mounts = match caller {
+        // Nothing is mounted for a user.
+        Some(_) => Vec::new(),
+        None => of_app.mounts.clone(),
     };
     let planner = Planner {
         surroundings: &surroundings,
@@ -82,11 +98,18 @@ pub fn plan(
         request,
         root,
         rootfs: &rootfs,
-        user: user::find_user(&tree, &section.user)?,
-        places: Places::new(root, &names)?,
+        user: match caller {
+            Some(caller) => caller.user(),
+            None => user::find_user(&tree, &section.user)?,
+        },
+        places: match caller {
+            Some(_) => Places::new(Path::new("/"), &user_scope::places(volumes, &of_app)?)?,
+            None => Places::new(root, &of_app.names)?,
+        },
         targets: mounts.iter().map(|mount| mount.target.clone()).collect(),
         tree: &tree,
         section: &section,
+        output: caller.map(|_| names::output_pipe(surroundings.directory, name)),
     };
     let isolation = isolators::of_app(&section::isolators(request, &section))?;
     let service = match who {
@@ -110,6 +133,8 @@ struct Planner<'a> {
     places: Places,
     /// Where volumes are mounted, paths of the image.
     targets: Vec<PathBuf>,
+    /// The pipe for its output, where the pod is a user's.
+    output: Option<PathBuf>,
 }
 
 impl Planner<'_> {
@@ -143,9 +168,10 @@ impl Planner<'_> {
             annotations: request.annotations.clone(),
             labels: request.labels.clone(),
             unit: service.map(|service| service.plan.clone()),
-            image_settings: settings::of_image(request, section)?,
+            image_settings: self.image_settings()?,
             user_settings: settings::of_user(request),
             rootfs: self.rootfs.to_path_buf(),
+            output: self.output.clone(),
         })
     }
 
@@ -172,6 +198,19 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether the app has the image's tree itself, where nothing is made.
+    fn is_from_store(&self) -> bool {
+        self.rootfs == self.request.image.tree
+    }
+
+    fn image_settings(&self) -> Result<Vec<Setting>> {
+        let mut settings = settings::of_image(self.request, self.section)?;
+        if self.output.is_some() {
+            settings.retain(|setting| !user_scope::is_privileged(&setting.key));
+        }
+        Ok(settings)
+    }
+
     fn image(&self) -> ImagePlan {
         let image = &self.request.image;
         ImagePlan {
@@ -187,7 +226,7 @@ impl Planner<'_> {
             tree: self.tree,
             root: self.root,
             manifest: self.section,
-            makes_working_directory: self.request.image.id.is_oci(),
+            makes_working_directory: self.request.image.id.is_oci() && !self.is_from_store(),
             mounted: &self.targets,
         }
     }
@@ -212,6 +251,9 @@ impl Planner<'_> {
 
     fn credentials(&self) -> Result<Credentials> {
         let section = self.section;
+        if self.output.is_some() {
+            return Ok(Credentials::default());
+        }
         let (gid, supplementary_gids) = match &section.group {
             Some(group) => (
                 user::find_group(self.tree, group)?,
@@ -240,7 +282,9 @@ impl Planner<'_> {
         Ok(environment::compose(&Sources {
             app: self.name,
             root: self.root,
-            has_home: home.map_or(Ok(false), |home| self.tree.is_directory(home))?,
+            // A user's home is where it is.
+            has_home: self.output.is_none()
+                && home.map_or(Ok(false), |home| self.tree.is_directory(home))?,
             user: &self.user,
             hints: self.hints()?,
             layers: layers.into_iter().chain(written).collect(),
@@ -304,6 +348,7 @@ mod tests {
             directory: pod,
             requires: Vec::new(),
             unit: None,
+            caller: None,
             pod: &Pod::new("", Vec::new()),
         };
         let app = plan("web", &request, surroundings, &mut volumes).unwrap();

@@ -85,6 +85,21 @@ enum Effect {
     NotApplied(&'static str),
 }
 
+/// What an isolator is called, where only root can have it applied.
+pub fn takes_root(isolator: &Isolator) -> Option<&str> {
+    let name = isolator.name.as_str();
+    let lowers_score = || {
+        let settings = effect(isolator).ok();
+        matches!(settings, Some(Effect::Settings(settings))
+            if settings.iter().any(|setting| setting.value.starts_with('-')))
+    };
+    match name {
+        CAPS_RETAIN | CAPS_REMOVE => Some(name),
+        OOM_SCORE_ADJ if lowers_score() => Some(name),
+        _ => None,
+    }
+}
+
 /// What the isolators of an app come to.
 ///
 /// # Errors

@@ -29,6 +29,7 @@ mod testing;
 pub mod tree;
 pub mod unit;
 pub mod user;
+pub mod user_scope;
 pub mod uses;
 pub mod volume;
 pub mod wait;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use stage1_skim::pod::{CONTRACT_VERSION, PodPlan};
+use stage1_skim::scope::RuntimeScope;
 use stage1_skim::unit::Setting;
 use stage1_skim::units;
 
@@ -53,6 +54,7 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
         })
         .collect();
     let requires = graph::resolve(&nodes)?;
+    let caller = request.caller.as_ref();
     let mut volumes = Volumes::new(directory, &request.volumes)?;
     let apps: Result<Vec<_>> = names
         .iter()
@@ -63,6 +65,7 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
                 directory,
                 requires,
                 unit: unit.as_ref(),
+                caller,
                 pod: &pod,
             };
             app::plan(name, request, surroundings, &mut volumes)
@@ -79,6 +82,10 @@ pub fn plan(uuid: &str, directory: &Path, stage1: &Path, request: &PodRequest) -
         slice_settings: slice_settings(request)?,
         annotations: request.annotations.clone(),
         interactive: request.interactive,
+        scope: match caller {
+            Some(_) => RuntimeScope::User,
+            None => RuntimeScope::System,
+        },
         service: request.service.clone(),
     };
     // What systemd could not express is found here, too, not when half the pod exists.

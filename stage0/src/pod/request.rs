@@ -6,6 +6,7 @@ use stage1_skim::pod::{Root, ServicePlan};
 use stage1_skim::unit::Setting;
 
 use super::unit::Asked;
+use super::user_scope::Caller;
 use super::volume::{MountRequest, Volume};
 use crate::image::manifest::{App, Isolator};
 use crate::store::Image;
@@ -21,6 +22,8 @@ pub struct PodRequest {
     pub isolators: Vec<Isolator>,
     /// The pod manifest's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Whose pod it is, where it is a user's.
+    pub caller: Option<Caller>,
     /// `--interactive`.
     pub interactive: bool,
     /// The service of systemd that the pod runs as.

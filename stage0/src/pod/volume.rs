@@ -108,6 +108,16 @@ impl Volumes {
         Ok(planned)
     }
 
+    /// Whether there is a volume of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Where the volume of this name comes from.
+    pub fn source(&self, name: &str) -> Option<&Path> {
+        self.find(name).map(|volume| &*volume.source)
+    }
+
     fn find(&self, name: &str) -> Option<&VolumePlan> {
         self.plans.iter().find(|volume| volume.name == name)
     }

@@ -18,7 +18,7 @@ use crate::image::id::ImageId;
 use crate::image::limits::Limits;
 use crate::image::oci::layer;
 use crate::image::relocate::{Report, relocate};
-use crate::image::unpack::{LeftOut, Unpacker};
+use crate::image::unpack::{LeftOut, Owners, Unpacker};
 use crate::image::whitelist::Whitelist;
 use crate::progress::Progress;
 
@@ -37,6 +37,7 @@ pub struct TreeBuilder<'a> {
     dir: BorrowedFd<'a>,
     root: OwnedFd,
     unpacker: Unpacker,
+    owners: Owners,
     layers: Vec<LayerRecord>,
 }
 
@@ -44,9 +45,11 @@ impl<'a> TreeBuilder<'a> {
     /// Makes an empty tree `rootfs` in the directory `dir`.
     pub fn new(dir: BorrowedFd<'a>, import: Import<'a>) -> Result<Self> {
         let root = directory::ensure(dir, ROOTFS, 0o755)?;
+        let owners = Owners::of_process();
         let own = root.try_clone().context("cannot copy a descriptor")?;
         Ok(Self {
-            unpacker: Unpacker::new(own, import.limits),
+            unpacker: Unpacker::new(own, import.limits).with_owners(owners),
+            owners,
             import,
             dir,
             root,
@@ -149,6 +152,9 @@ impl<'a> TreeBuilder<'a> {
         self.keep_only(path_whitelist)?;
         let (directories, left_out) = self.unpacker.finish();
         let relocations = relocate_and_write(&self.root, path)?;
+        if self.owners == Owners::Caller {
+            directories.seal(self.root.as_fd())?;
+        }
         directories.set_times(self.root.as_fd())?;
         rustix::fs::fchmod(self.dir, Mode::from_raw_mode(0o755))
             .context("cannot set the mode of the tree's directory")?;

@@ -53,11 +53,14 @@ pub fn remove(
     fingerprint: &Fingerprint,
 ) -> Result<Removed> {
     let name = fingerprint.as_str();
-    let vendors = directory(&directories.system, scope).join(name);
+    let above = directories.lowest_first();
+    let others = above.filter(|base| **base != directories.local);
+    let is_others = |base: &PathBuf| directory(base, scope).join(name).symlink_metadata().is_ok();
+    let is_others = others.into_iter().any(is_others);
     let dir = directory(&directories.local, scope);
     let own = dir.join(name);
     let is_masked = matches!(config::read(&own, MAX_KEY_FILE), Ok(Node::Mask));
-    if vendors.symlink_metadata().is_ok() {
+    if is_others {
         if is_masked {
             bail!("the key {fingerprint} is masked for {scope} already");
         }
@@ -83,10 +86,12 @@ mod tests {
     fn keys_come_and_go() {
         let root = tempfile::tempdir().unwrap();
         let directories = Directories {
+            administrator: None,
             system: root.path().join("system"),
             local: root.path().join("local"),
         };
         let as_vendor = Directories {
+            administrator: None,
             system: root.path().join("none"),
             local: directories.system.clone(),
         };

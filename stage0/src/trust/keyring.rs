@@ -60,19 +60,22 @@ pub fn directory(base: &Path, scope: &Scope) -> PathBuf {
 /// Reads the directories.
 pub fn scan(directories: &Directories) -> Scan {
     let mut scan = Scan::default();
-    let system = walk(&directories.system, &mut scan.faults);
-    let mut local = walk(&directories.local, &mut scan.faults);
-    for (place, vendors) in system {
-        let masked_by = match local.get(&place) {
-            None => None,
-            Some(File { content, .. }) if !matches!(content, Ok(Node::Mask)) => continue,
-            Some(mask) => Some(mask.path.clone()),
-        };
-        scan.add(place, vendors, masked_by);
+    let mut known: BTreeMap<Place, (File, Option<PathBuf>)> = BTreeMap::new();
+    for base in directories.lowest_first() {
+        for (place, file) in walk(base, &mut scan.faults) {
+            match (&file.content, known.get_mut(&place)) {
+                (Ok(Node::Mask), None) => (),
+                (Ok(Node::Mask), Some((_, masked_by))) => {
+                    masked_by.get_or_insert(file.path);
+                }
+                _ => {
+                    known.insert(place, (file, None));
+                }
+            }
+        }
     }
-    local.retain(|_, file| !matches!(file.content, Ok(Node::Mask)));
-    for (place, file) in local {
-        scan.add(place, file, None);
+    for (place, (file, masked_by)) in known {
+        scan.add(place, file, masked_by);
     }
     scan.entries
         .sort_by_cached_key(|entry| (entry.scope.clone(), Fingerprint::of(&entry.key)));

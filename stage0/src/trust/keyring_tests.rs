@@ -18,6 +18,7 @@ impl Fixture {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let directories = Directories {
+            administrator: None,
             system: root.path().join("system"),
             local: root.path().join("local"),
         };

@@ -273,7 +273,7 @@ pub fn paths(directories: &Directories) -> Result<Vec<PathBuf>> {
 /// The files that count, and what they hold.
 fn files(directories: &Directories) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut files: BTreeMap<OsString, (PathBuf, Vec<u8>)> = BTreeMap::new();
-    for base in [&directories.system, &directories.local] {
+    for base in directories.lowest_first() {
         // What others may write to is not used, from the top.
         config::read(base, 0)?;
         for (name, path, node) in files_in(&base.join(DIRECTORY))? {

@@ -129,6 +129,7 @@ fn faulty_files() {
 fn files_of_both_directories() {
     let root = tempfile::tempdir().unwrap();
     let directories = Directories {
+        administrator: None,
         system: root.path().join("system"),
         local: root.path().join("local"),
     };

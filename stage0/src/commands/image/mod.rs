@@ -65,7 +65,7 @@ pub enum ImageVerb {
 /// # Errors
 /// Where the store cannot be read, or there is no such image.
 pub fn run(host: &Host, verb: &ImageVerb) -> Result<u8> {
-    host.need_root()?;
+    host.check_caller()?;
     let store = Store::open(&host.directory)?;
     match verb {
         ImageVerb::List(arguments) => list::run(&store, arguments),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::Owners;
 use super::directories::timestamps;
 use crate::image::archive::{Entry, Kind, Xattr};
 
@@ -15,34 +16,77 @@ use crate::image::archive::{Entry, Kind, Xattr};
 /// were left out. The time of a directory is set here too, and again when all is unpacked.
 ///
 /// The order counts: a change of owner takes away the set-user-ID bit and file capabilities.
-pub fn set_on_file(file: BorrowedFd<'_>, entry: &Entry) -> Result<u64> {
+pub fn set_on_file(file: BorrowedFd<'_>, entry: &Entry, owners: Owners) -> Result<u64> {
     let metadata = &entry.metadata;
-    let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
-    rustix::fs::fchown(file, Some(uid), Some(gid)).context("cannot set its owner")?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(metadata.mode)).context("cannot set its mode")?;
+    let left_out = match owners {
+        Owners::OfImage => {
+            let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+            rustix::fs::fchown(file, Some(uid), Some(gid)).context("cannot set its owner")?;
+            set_mode(file, entry, owners)?;
+            set_xattrs(file, entry, is_kept)?
+        }
+        // Who has no privileges sets no attributes on what cannot be written to.
+        Owners::Caller => {
+            let left_out = set_xattrs(file, entry, |name| {
+                is_kept(name) && name.starts_with(b"user.")
+            })?;
+            set_mode(file, entry, owners)?;
+            left_out
+        }
+    };
+    rustix::fs::futimens(file, &timestamps(metadata.mtime)).context("cannot set its time")?;
+    Ok(left_out)
+}
+
+/// Sets the extended attributes that `is_wanted` wants; says how many it does not.
+fn set_xattrs(
+    file: BorrowedFd<'_>,
+    entry: &Entry,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<u64> {
     let mut left_out = 0;
     for xattr in &entry.xattrs {
-        if is_kept(&xattr.name) {
+        if is_wanted(&xattr.name) {
             set_xattr(file, xattr)?;
         } else {
             left_out += 1;
         }
     }
-    rustix::fs::futimens(file, &timestamps(metadata.mtime)).context("cannot set its time")?;
     Ok(left_out)
 }
 
+fn set_mode(file: BorrowedFd<'_>, entry: &Entry, owners: Owners) -> Result<()> {
+    let mode = Mode::from_raw_mode(mode_of(entry, owners));
+    rustix::fs::fchmod(file, mode).context("cannot set its mode")
+}
+
+/// The mode that an entry gets. Of a directory its owner needs all: things are made in it.
+fn mode_of(entry: &Entry, owners: Owners) -> u32 {
+    let mode = entry.metadata.mode;
+    match (owners, &entry.kind) {
+        (Owners::OfImage, _) => mode,
+        (Owners::Caller, Kind::Directory) => (mode & 0o1777) | 0o700,
+        (Owners::Caller, _) => (mode & 0o777) | 0o400,
+    }
+}
+
 /// Sets all attributes of a directory that was there before; it keeps none of its old ones.
-pub fn set_on_old_directory(directory: BorrowedFd<'_>, entry: &Entry) -> Result<u64> {
+pub fn set_on_old_directory(
+    directory: BorrowedFd<'_>,
+    entry: &Entry,
+    owners: Owners,
+) -> Result<u64> {
     remove_xattrs(directory)?;
-    set_on_file(directory, entry)
+    set_on_file(directory, entry, owners)
 }
 
 /// Gives a directory the attributes of one that was made for what is beneath it.
-pub fn reset_directory(directory: BorrowedFd<'_>) -> Result<()> {
+pub fn reset_directory(directory: BorrowedFd<'_>, owners: Owners) -> Result<()> {
     remove_xattrs(directory)?;
-    rustix::fs::fchown(directory, Some(Uid::ROOT), Some(Gid::ROOT))
-        .context("cannot set its owner")?;
+    if owners == Owners::OfImage {
+        rustix::fs::fchown(directory, Some(Uid::ROOT), Some(Gid::ROOT))
+            .context("cannot set its owner")?;
+    }
     rustix::fs::fchmod(directory, Mode::from_raw_mode(0o755)).context("cannot set its mode")
 }
 
@@ -64,14 +108,21 @@ fn remove_xattrs(file: BorrowedFd<'_>) -> Result<()> {
 
 /// Sets owner and time, and the mode where it has one, of what is not to be opened; extended
 /// attributes are left out, as neither symbolic links nor pipes can have those that are kept.
-pub fn set_on_name(parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<u64> {
+pub fn set_on_name(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    entry: &Entry,
+    owners: Owners,
+) -> Result<u64> {
     let metadata = &entry.metadata;
-    let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
     let flags = AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
-        .context("cannot set its owner")?;
+    if owners == Owners::OfImage {
+        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
+            .context("cannot set its owner")?;
+    }
     if !matches!(entry.kind, Kind::Symlink(_)) {
-        let mode = Mode::from_raw_mode(metadata.mode);
+        let mode = Mode::from_raw_mode(mode_of(entry, owners));
         rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).context("cannot set its mode")?;
     }
     rustix::fs::utimensat(parent, name, &timestamps(metadata.mtime), flags)

@@ -7,7 +7,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, chmodat, statat,
+};
 use rustix::io::Errno;
 
 use super::path::split;
@@ -199,6 +201,31 @@ impl Directories {
                 tv_nsec: i64::from(directory.nanoseconds),
             };
             rustix::fs::futimens(&fd, &timestamps(mtime)).with_context(context)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the right to write from the directories beneath `root`, and from all that is in
+    /// them: nobody changes an image by mistake. Their owner can take it back.
+    pub fn seal(&self, root: BorrowedFd<'_>) -> Result<()> {
+        for path in self.known.keys() {
+            let context = || format!("cannot set the mode of \"/{}\"", path.escape_ascii());
+            let fd = open(root, path).with_context(context)?;
+            for entry in Dir::read_from(&fd).with_context(context)? {
+                let entry = entry.with_context(context)?;
+                if !matches!(entry.file_type(), FileType::Directory | FileType::Symlink) {
+                    let name = entry.file_name();
+                    let stat =
+                        statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?;
+                    if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
+                        let mode = Mode::from_raw_mode(stat.st_mode & !0o222);
+                        chmodat(&fd, name, mode, AtFlags::empty()).with_context(context)?;
+                    }
+                }
+            }
+            let stat = rustix::fs::fstat(&fd).with_context(context)?;
+            let mode = Mode::from_raw_mode(stat.st_mode & !0o222);
+            rustix::fs::fchmod(&fd, mode).with_context(context)?;
         }
         Ok(())
     }

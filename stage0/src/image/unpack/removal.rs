@@ -105,7 +105,7 @@ impl Unpacker {
         }
         let fd = directories::open(self.root.as_fd(), path)
             .context("cannot open a directory that it hides")?;
-        attributes::reset_directory(fd.as_fd())?;
+        attributes::reset_directory(fd.as_fd(), self.owners)?;
         self.directories.imply(path)
     }
 

@@ -7,8 +7,10 @@ use anyhow::{Context, Result};
 use stage1_skim::pod::PodPlan;
 use stage1_skim::unit::Setting;
 
-/// The controllers of the unified hierarchy that the host makes use of.
-const AVAILABLE: &str = "/sys/fs/cgroup/cgroup.controllers";
+/// Where the unified hierarchy is.
+const HIERARCHY: &str = "/sys/fs/cgroup";
+/// The controllers that a group's units may make use of.
+const AVAILABLE: &str = "cgroup.controllers";
 
 const NEEDED: [(&str, &str); 3] = [
     ("CPUQuota", "cpu"),
@@ -36,20 +38,26 @@ pub fn missing<'a>(
     missing
 }
 
-/// Warns of limits of the pod that this host does not enforce. Where the unified hierarchy is
+/// Warns of limits of the pod that are not enforced in the control group `above`, which is the
+/// service manager's: of the host's controllers, a user's has those that are delegated to it
+/// (`Delegate=` of user@.service).
+/// Where the unified hierarchy is
 /// not mounted, systemd puts controllers elsewhere, and nothing is said.
 ///
 /// # Errors
 /// Where the list of controllers cannot be read.
-pub fn warn(plan: &PodPlan) -> Result<()> {
-    let available = match std::fs::read_to_string(Path::new(AVAILABLE)) {
+pub fn warn(plan: &PodPlan, above: &Path) -> Result<()> {
+    let above = above.strip_prefix("/").unwrap_or(above);
+    let list = Path::new(HIERARCHY).join(above).join(AVAILABLE);
+    let available = match std::fs::read_to_string(&list) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        list => list.with_context(|| format!("cannot read {AVAILABLE}"))?,
+        text => text.with_context(|| format!("cannot read {}", list.display()))?,
     };
     let of_apps = plan.apps.iter().flat_map(|app| &app.isolation_settings);
     for (setting, controller) in missing(plan.slice_settings.iter().chain(of_apps), &available) {
         log::warn!(
-            "{setting}= has no effect: this host has no {controller} controller ({AVAILABLE})"
+            "{setting}= has no effect: there is no {controller} controller ({})",
+            list.display()
         );
     }
     Ok(())

@@ -1,15 +1,15 @@
 //! Makes a tree what it should be again.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown,
-    fstat, futimens, renameat, statat, syncfs,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat,
+    fchmod, fchown, fstat, futimens, openat, renameat, statat, syncfs,
 };
-use stage1_skim::remove::remove_tree;
+use stage1_skim::remove::{remove_tree, unlock};
 
 use super::walk::{Place, Visitor, cannot, walk};
 use super::{Comparison, Kind, attributes};
@@ -38,6 +38,10 @@ struct Repair {
 
 impl Visitor for Repair {
     fn differs(&mut self, place: &Place<'_>, kind: Kind) -> Result<()> {
+        if place.name.is_some() {
+            // What is in a user's store is kept from being changed by mistake.
+            unlock(place.found).with_context(|| cannot("repair", place.path))?;
+        }
         let done = match place.name {
             None => set_attributes(place),
             Some(name) if kind == Kind::Added => remove(place, name),
@@ -48,8 +52,11 @@ impl Visitor for Repair {
         Ok(())
     }
 
-    /// The repair of a directory's entries has changed its time, as their change had before.
+    /// The repair of a directory's entries has changed its time, as their change had before, and
+    /// where the store is a user's, its mode.
     fn told_all(&mut self, place: &Place<'_>, wanted: &Stat) -> Result<()> {
+        let context = || cannot("set the attributes of", place.path);
+        fchmod(place.found, Mode::from_raw_mode(wanted.st_mode)).with_context(context)?;
         let times = Timestamps {
             last_access: Timespec {
                 tv_sec: 0,
@@ -60,7 +67,7 @@ impl Visitor for Repair {
                 tv_nsec: wanted.st_mtime_nsec as _,
             },
         };
-        futimens(place.found, &times).with_context(|| cannot("set the time of", place.path))
+        futimens(place.found, &times).with_context(context)
     }
 }
 
@@ -85,7 +92,24 @@ fn replace(place: &Place<'_>, name: &CStr) -> Result<()> {
         // Where nothing is, nothing is in the way; renameat(2) says what else is wrong.
         _ => (),
     }
-    renameat(place.wanted, name, place.found, name).context("cannot move the right one there")
+    let moved = || {
+        unlock(place.wanted)?;
+        let right = statat(place.wanted, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !is_directory(right) {
+            return renameat(place.wanted, name, place.found, name);
+        }
+        // Its own entry `..` changes.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        unlock(openat(place.wanted, name, flags, Mode::empty())?.as_fd())?;
+        renameat(place.wanted, name, place.found, name)?;
+        chmodat(
+            place.found,
+            name,
+            Mode::from_raw_mode(right.st_mode),
+            AtFlags::empty(),
+        )
+    };
+    moved().context("cannot move the right one there")
 }
 
 fn remove(place: &Place<'_>, name: &CStr) -> Result<()> {
