@@ -9,7 +9,7 @@ MACHINE_SUITE=${TEST_SUITES[0]}
 # The one whose tools make the images: they are the same in all machines.
 TOOLS_SUITE=bookworm
 MACHINE_INCLUDE=(
-    systemd systemd-sysv dbus iproute2 iptables kmod procps util-linux-extra libcap2-bin
+    systemd systemd-sysv libpam-systemd dbus dbus-user-session iproute2 iptables kmod procps util-linux-extra libcap2-bin
     ca-certificates busybox-static podman conmon crun hyperfine
     skopeo umoci docker-registry gnupg openssl python3 strace attr
     bzip2 xz-utils zstd rpm

@@ -51,5 +51,6 @@ mod store;
 mod support;
 mod units;
 mod updates;
+mod user_scope;
 mod verbs;
 mod volumes;

@@ -8,6 +8,7 @@ use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
+use crate::scope::Manager;
 use super::{Bus, SERVICE, SERVICE_INTERFACE, UNIT_INTERFACE};
 use crate::timer;
 
@@ -63,7 +64,7 @@ impl Watch {
     /// Where the bus or systemd refuses.
     pub fn new(unit: &str) -> Result<Self> {
         zbus::block_on(async {
-            let bus = Bus::connect().await?;
+            let bus = Bus::connect(&Manager::System).await?;
             let stream = MessageStream::from(&bus.connection);
             let dbus = DBusProxy::new(&bus.connection).await?;
             for member in ["JobNew", "JobRemoved"] {

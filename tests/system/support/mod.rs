@@ -19,3 +19,4 @@ pub(crate) mod systemd;
 pub(crate) mod terminal;
 pub(crate) mod trace;
 pub(crate) mod tree;
+pub(crate) mod user;
