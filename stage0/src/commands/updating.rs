@@ -233,7 +233,7 @@ impl<'a> Subject<'a> {
         let Some(service) = &running.plan.service else {
             bail!("the pod {} runs in no unit", running.found.uuid);
         };
-        let after = BlockingBus::connect(&host.manager()?)?.after(&service.unit)?;
+        let after = BlockingBus::connect(&self.host.manager()?)?.after(&service.unit)?;
         let unit = service.unit.clone();
         let plan = ServicePlan {
             name: self.name().to_owned(),

@@ -77,7 +77,10 @@ fn adapt_app(app: &mut AppRequest, name: &str, caller: &Caller) -> Result<()> {
         "--root=image takes root: with --user an app sees the host"
     );
     // A unit of the system's has users, directories and sockets that a user cannot give it.
-    ensure!(app.unit.is_none(), "--unit takes root, and cannot be used with --user");
+    ensure!(
+        app.unit.is_none(),
+        "--unit takes root, and cannot be used with --user"
+    );
     check_user(app, caller)?;
     warn_of_user(app, name, caller);
     for isolator in &app.isolators {

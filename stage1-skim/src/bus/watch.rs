@@ -8,8 +8,8 @@ use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
-use crate::scope::Manager;
 use super::{Bus, SERVICE, SERVICE_INTERFACE, UNIT_INTERFACE};
+use crate::scope::Manager;
 use crate::timer;
 
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
