@@ -6,7 +6,7 @@ use super::table::Need::Does;
 use super::table::{Row, SUCCEEDS, row};
 use super::try_all;
 use super::world::World;
-use crate::support::command::{run, skim};
+use crate::support::command::{Outcome, run, skim};
 
 const UNIT: &str = "/run/systemd/system/web.service";
 
@@ -16,7 +16,8 @@ struct Unit;
 impl Unit {
     #[track_caller]
     fn new() -> Self {
-        let text = "[Service]\nType=notify\nNotifyAccess=main\nExecStart=skim service run web\n";
+        let text = "[Service]\nType=notify\nNotifyAccess=main\nExecStart=skim service run web\n\
+                    ExecReload=skim service reload web\n";
         fs::write(UNIT, text).expect("it can be written");
         run("systemctl", ["daemon-reload"]).success();
         Self
@@ -45,6 +46,17 @@ fn examples_of_services() {
     drop(unit);
 }
 
+/// A pod file.
+const OF_WEB: &str = "set -e; mkdir -p /etc/skim
+    printf '[Pod]\nGenerate=no\n[App web]\nImage=%s\nExecReload=true\n' \"$PWD/web.aci\" >/etc/skim/web.skim";
+
+/// The same pod, and it runs.
+const UP: &str = "systemctl start web";
+
+/// A pod file beside the example, and one that a generator makes units of.
+const OF_DOCKER: &str = "set -e; mkdir -p /etc/skim
+    printf '[App docker]\nImage=%s\n' \"$PWD/docker.aci\" | tee web.skim >/etc/skim/docker.skim";
+
 /// A pod that runs from a file which holds something else by now.
 const OUTDATED: &str = "set -e; mkdir -p /etc/skim; cp -L web.aci live.aci
     printf '[Pod]\nGenerate=no\nAutoUpdate=yes\nUpdateSettleSec=0\n[App web]\nImage=%s\n' \"$PWD/live.aci\" >/etc/skim/web.skim
@@ -71,6 +83,20 @@ fn current() -> u64 {
         .expect("it has a number")
 }
 
+/// `web.service` is in this state; then it is taken away.
+#[track_caller]
+fn is(state: &str) {
+    assert_eq!(run("systemctl", ["is-active", "web"]).stdout.trim(), state);
+    done();
+}
+
+#[track_caller]
+fn says(said: &Outcome, text: &str) {
+    assert!(said.stdout.contains(text), "{said:#?}");
+    done();
+    fs::remove_file("/etc/skim/docker.skim").expect("it is there");
+}
+
 #[track_caller]
 fn ends_with(version: u64) {
     assert_eq!(current(), version);
@@ -79,6 +105,22 @@ fn ends_with(version: u64) {
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
+    row("skim check", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "docker: right")),
+    row("skim check docker", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "docker: right")),
+    row("skim check ./web.skim", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "web: right")),
+    row("skim check --dry-run docker", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "service run docker")),
+    row("skim check web", &[Does(OF_WEB)], SUCCEEDS, |_, said| {
+        assert!(said.stdout.starts_with("web: right"), "{said:#?}");
+        is("inactive");
+    }),
+    row("systemctl daemon-reload", &[Does(OF_WEB)], SUCCEEDS, |_, _| is("inactive")),
+    row("systemctl start web", &[Does(OF_WEB)], SUCCEEDS, |_, _| is("active")),
+    row("systemctl status web", &[Does(OF_WEB), Does(UP)], SUCCEEDS, |_, said| {
+        assert!(said.stdout.contains("running: web"), "{said:#?}");
+        is("active");
+    }),
+    row("journalctl OBJECT_SYSTEMD_UNIT=web.service", &[Does(OF_WEB), Does(UP)], SUCCEEDS, |_, _| is("active")),
+    row("systemctl reload web", &[Does(OF_WEB), Does(UP)], SUCCEEDS, |_, _| is("active")),
     row("skim update web", &[Does(OUTDATED)], SUCCEEDS, |_, _| ends_with(2)),
     row("skim update --dry-run web", &[Does(OUTDATED)], SUCCEEDS, |_, said| {
         assert!(said.stdout.starts_with("NAME  APP"), "{said:#?}");

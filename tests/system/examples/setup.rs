@@ -42,8 +42,7 @@ pub(super) const ROWS: &[Row] = &[
             assert_eq!(shown.line(), "containerd");
         }),
     row("sudo packaging/install", &[], Elsewhere(INSTALLED), |_, _| ()),
-    row("sudo install -t /usr/local/bin packaging/docker", &[], Elsewhere(INSTALLED), |_, _| ()),
-    row("sudo systemctl enable --now skim-gc.timer", &[], Elsewhere("the tests of gc look at the timer"), |_, _| ()),
+    row("sudo systemctl enable --now skim-gc.timer skim-update.timer", &[], Elsewhere("the tests of packages enable them"), |_, _| ()),
     row("sudo packaging/demo", &[], Elsewhere("it boots a machine of its own"), |_, _| ()),
     row("sudo tests/run", &[], Elsewhere(TESTS), |_, _| ()),
 ];
