@@ -108,11 +108,7 @@ fn request(tree: &Path) -> PodRequest {
 }
 
 fn plan_of(directory: &str, request: &PodRequest) -> PodPlan {
-    let stage1 = tempfile::NamedTempFile::new().unwrap();
-    // The header of a 64-bit program without segments, which is a static one.
-    let mut header = [0; 64];
-    header[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    std::fs::write(stage1.path(), header).unwrap();
+    let stage1 = testing::static_program();
     plan::plan(UUID, Path::new(directory), stage1.path(), request).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Images that unit tests make pods of.
+//! Images and programs that unit tests make pods of.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -41,6 +41,15 @@ pub fn image(tree: &Path, programs: &[&str], manifest: ImageManifest) -> Image {
         size: 0,
         left_out: LeftOut::default(),
     }
+}
+
+/// What passes for a static program: the header of a 64-bit one without segments.
+pub fn static_program() -> tempfile::NamedTempFile {
+    let mut header = [0; 64];
+    header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let program = tempfile::NamedTempFile::new().unwrap();
+    fs::write(program.path(), header).unwrap();
+    program
 }
 
 /// The manifest of an appc image, `app` its app section.

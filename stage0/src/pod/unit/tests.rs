@@ -69,9 +69,8 @@ fn pod(apps: Vec<AppRequest>) -> Result<PodPlan> {
         apps,
         ..PodRequest::default()
     };
-    // Any static program will do.
-    let stage1 = std::env::current_exe().unwrap();
-    plan(UUID, Path::new("/pod"), &stage1, &request)
+    let stage1 = testing::static_program();
+    plan(UUID, Path::new("/pod"), stage1.path(), &request)
 }
 
 fn message(outcome: Result<PodPlan>) -> String {
