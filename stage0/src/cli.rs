@@ -66,7 +66,7 @@ pub struct GlobalArguments {
     /// The stage1 to use [default: SKIM_STAGE1, or the one beside skim]
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub stage1_path: Option<PathBuf>,
-    /// Where the vendor's trusted keys and policy are
+    /// Where the vendor's pod files, trusted keys and policy are
     #[arg(
         long,
         global = true,
@@ -75,7 +75,7 @@ pub struct GlobalArguments {
         default_value = "/usr/lib/skim"
     )]
     pub system_config: PathBuf,
-    /// Where the administrator's trusted keys and policy are, which take precedence [default:
+    /// Where the administrator's pod files, trusted keys and policy are, which take precedence [default:
     /// /etc/skim]; with --user, the user's, which do over those [default: $XDG_CONFIG_HOME/skim,
     /// which is ~/.config/skim]
     #[arg(long, global = true, help_heading = HEADING, value_name = "DIR")]

@@ -103,7 +103,7 @@ fn check_owner(stat: &Stat) -> Result<()> {
     let trusted = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
     ensure!(
         trusted && stat.st_mode & 0o022 == 0,
-        "it may be written to by others: its owner must be root, and only the owner may write (chown 0, chmod go-w)"
+        "it may be written to by others: its owner must be root or who runs skim, and only the owner may write (chown, chmod go-w)"
     );
     Ok(())
 }

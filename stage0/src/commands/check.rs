@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use stage1_skim::names::EXIT_ERROR;
@@ -29,7 +29,8 @@ Examples:
 
 Each fault is one line, FILE:LINE: what is wrong, what to do. What is right is told with the
 images that are not in the store yet. Pod files are NAME.skim in /etc/skim, /run/skim and
-/usr/lib/skim: see skim.pod(5). After a change: systemctl daemon-reload.";
+/usr/lib/skim: see skim.pod(5). After a change: systemctl daemon-reload.
+Exit code: 254 where one is faulty.";
 
 /// Where systemd has the generator write.
 const GENERATED: &str = "/run/systemd/generator";
@@ -76,6 +77,10 @@ struct FaultReport {
 /// # Errors
 /// Where the directories of pod files cannot be read, or there is no such file.
 pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
+    ensure!(
+        !host.scope.is_user(),
+        "pod files are root's: leave --user out"
+    );
     let search = SearchPath::new(&host.config);
     if arguments.status {
         return tell(&search, &arguments.files);

@@ -208,6 +208,9 @@ fn exit_status(name: &str) -> &'static str {
         "skim-status" => {
             "0 where all went well; 254 where a pod was not found, or was waited for in vain."
         }
+        "skim-update" | "skim-rollback" => {
+            "0 where all went well; 1 where the new version did not come up and the one before runs again; 3 where that does not come up, either; 254 for any other error."
+        }
         _ => "0 where all went well; 254 where anything failed. What can be done is done.",
     }
 }
@@ -254,6 +257,10 @@ fn files(name: &str) -> &'static [(&'static str, &'static str)] {
             const {
                 &[
                     ("/var/lib/skim/", "Images and pods (--dir)."),
+                    (
+                        "/etc/skim/NAME.skim, /run/skim/NAME.skim, /usr/lib/skim/NAME.skim",
+                        "Pod files: see skim.pod(5).",
+                    ),
                     (
                         "/run/systemd/system/skim-*",
                         "The units of pods, as long as their directories are not taken away.",

@@ -23,14 +23,15 @@ Examples:
   skim rollback --to=3 web   one of them
 
 The version is switched to as by skim update, and left again if it does not come up; the exit
-codes are the same. It holds until the pod file names other images, or skim update finds others
-than those that were rolled back from. KeepVersions= of [Pod] says how many are kept, 3.";
+codes are the same. It holds over restarts and against skim update --all, until the pod file names
+other images or their tags mean new ones; skim update NAME takes what was rolled back from again.
+KeepVersions= of [Pod] says how many versions are kept, the current one among them: 3.";
 
 /// Arguments of `skim rollback`.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub struct RollbackArguments {
-    /// The version [default: the newest before the current one that came up]
+    /// The version [default: the newest before the current one that was not rejected]
     #[arg(long, value_name = "VERSION", conflicts_with = "list")]
     pub to: Option<u64>,
     /// List the versions, and do nothing

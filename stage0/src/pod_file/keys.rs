@@ -110,7 +110,7 @@ pub const POD: &[(&str, &str, &str)] = &[
     (
         "KeepVersions",
         "N",
-        "How many versions are kept for skim rollback, 1 to 100 [default: 3]",
+        "How many versions are kept for skim rollback, the current one among them, 1 to 100 [default: 3]",
     ),
     (
         "UpdateTimeoutSec",

@@ -43,6 +43,10 @@ pub(super) const ROWS: &[Row] = &[
         }),
     row("sudo packaging/install", &[], Elsewhere(INSTALLED), |_, _| ()),
     row("sudo systemctl enable --now skim-gc.timer skim-update.timer", &[], Elsewhere("the tests of packages enable them"), |_, _| ()),
+    row("skim --user run --rm hello.aci", &[], Elsewhere("user_scope: a_pod_of_a_user_runs_as_the_user"), |_, _| ()),
+    row("skim --user run --detach web.aci --readonly-rootfs=false", &[],
+        Elsewhere("user_scope: the_store_cannot_be_written_to_and_a_copy_can"), |_, _| ()),
+    row("skim --user gc", &[], Elsewhere("user_scope: every test of a pod ends so"), |_, _| ()),
     row("sudo packaging/demo", &[], Elsewhere("it boots a machine of its own"), |_, _| ()),
     row("sudo tests/run", &[], Elsewhere(TESTS), |_, _| ()),
 ];

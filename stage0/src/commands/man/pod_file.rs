@@ -71,7 +71,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "[Install]",
-        "WantedBy=, RequiredBy=, UpheldBy= (since systemd 253), Alias=. Also= and DefaultInstance= have no use.",
+        "WantedBy=, RequiredBy=, UpheldBy= (not in systemd 252), Alias=. Also= and DefaultInstance= have no use.",
     ),
 ];
 
