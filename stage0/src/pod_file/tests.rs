@@ -448,3 +448,38 @@ fn line() -> impl Strategy<Value = String> {
         4 => (proptest::sample::select(keys), value).prop_map(|(key, value)| format!("{key}={value}\n")),
     ]
 }
+
+/// The pod files in a page: blocks of code that begin with the path of one, or of a drop-in.
+fn pod_files(page: &'static str) -> Vec<&'static str> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    let pod_files = blocks.filter_map(|block| block.strip_prefix("ini\n"));
+    pod_files
+        .filter(|text| text.starts_with("# /etc/skim/"))
+        .collect()
+}
+
+#[test]
+fn pod_files_of_the_documents_and_those_that_are_shipped_are_right() {
+    let pages = [
+        include_str!("../../../docs/docker-on-a-container-os.md"),
+        include_str!("../../../docs/from-portable-services.md"),
+        include_str!("../../../docs/from-quadlet.md"),
+        include_str!("../../../docs/from-sysext.md"),
+        include_str!("../../../docs/pod-files.md"),
+    ];
+    let shipped = [
+        include_str!("../../../units/docker/containerd.skim"),
+        include_str!("../../../units/docker/docker.skim"),
+    ];
+    let mut texts = shipped.to_vec();
+    for page in pages {
+        let found = pod_files(page);
+        assert!(!found.is_empty(), "{page}");
+        texts.extend(found);
+    }
+    for text in texts {
+        if let Err(faults) = parse(text) {
+            panic!("{faults}\n{text}");
+        }
+    }
+}
