@@ -115,6 +115,8 @@ fn every_line_is_printed_in_order_and_is_in_the_journal() {
             "--output=cat",
             &format!("SKIM_POD_UUID={uuid}"),
             "SKIM_APP=short",
+            // From systemd 257 on, what the manager says of the app has the fields, too.
+            "SYSLOG_IDENTIFIER=short",
         ],
     );
     assert_eq!(found.success().stdout, "hello\nagain\n");
