@@ -147,6 +147,8 @@ fn socket_text(file: &PodFile, socket: &SocketUnit, service: &str) -> Result<Str
     ];
     settings.extend(socket.settings.iter().cloned());
     settings.push(Setting::socket("Service", service));
+    // What is in there is stopped when skim goes from the host.
+    settings.push(Setting::socket("Slice", ROOT_SLICE));
     Ok(unit::render(&[], &settings))
 }
 

@@ -85,7 +85,7 @@ fn sockets_are_units_that_start_the_pod() {
     assert_eq!(
         texts[2],
         "[Unit]\nDescription=sockets of db of skim pod web\nSourcePath=/etc/skim/web.skim\n\n\
-         [Socket]\nListenStream=/run/d%%b.sock\nSocketMode=0600\nService=web.service\n"
+         [Socket]\nListenStream=/run/d%%b.sock\nSocketMode=0600\nService=web.service\nSlice=skim.slice\n"
     );
 }
 
