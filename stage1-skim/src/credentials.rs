@@ -109,7 +109,7 @@ pub fn become_user(who: &Credentials) -> Result<()> {
     set_thread_res_gid(gid, gid, gid).context("cannot set the group")?;
     set_keep_capabilities(!ambient.is_empty()).context("cannot keep capabilities")?;
     set_thread_res_uid(uid, uid, uid).context("cannot set the user")?;
-    raise(ambient).context("cannot raise the ambient capabilities")
+    raise(ambient, uid).context("cannot raise the ambient capabilities")
 }
 
 fn ambient_capabilities() -> CapabilitySet {
@@ -124,9 +124,10 @@ fn ambient_capabilities() -> CapabilitySet {
 }
 
 /// A change of the user empties the ambient set; what was kept is raised again
-/// (capabilities(7)).
-fn raise(ambient: CapabilitySet) -> rustix::io::Result<()> {
-    if ambient.is_empty() {
+/// (capabilities(7)). The inheritable set outlives the change: where systemd 257 is the PID 1 of a
+/// container, services get one of its own.
+fn raise(ambient: CapabilitySet, uid: Uid) -> rustix::io::Result<()> {
+    if ambient.is_empty() && uid.is_root() {
         return Ok(());
     }
     let sets = CapabilitySets {
