@@ -169,9 +169,10 @@ fn update(
     let Some(running) = running else {
         // What is wrong with the file shows now, and not at the next start.
         subject.making(images, None).plan()?;
+        let (now, keep) = (updating::now(), subject.keep());
         let number = subject
             .service
-            .change(|versions| Ok(versions.make_current(found, Why::Update, updating::now())))?;
+            .change(|versions| Ok(versions.make_current(found, Why::Update, now, keep)))?;
         (report.result, report.version) = (Done::MadeCurrent, Some(number));
         return Ok(report);
     };

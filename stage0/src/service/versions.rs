@@ -201,12 +201,19 @@ impl Versions {
             return false;
         }
         let before = self.clone();
-        self.make_current(found, Why::Start, now);
+        self.set_current(found, Why::Start, now);
         *self != before
     }
 
-    /// Makes these images the current version, untried: the service does not run.
-    pub fn make_current(&mut self, found: Pins, why: Why, now: u64) -> u64 {
+    /// Makes these images the current version, untried: the service does not run. `keep` versions
+    /// stay.
+    pub fn make_current(&mut self, found: Pins, why: Why, now: u64, keep: usize) -> u64 {
+        let number = self.set_current(found, why, now);
+        self.trim(keep);
+        number
+    }
+
+    fn set_current(&mut self, found: Pins, why: Why, now: u64) -> u64 {
         let references = references(&found);
         let number = match self.current() {
             Some(current) if is_same(&current.apps, &found) => current.number,

@@ -252,6 +252,18 @@ fn so_many_versions_are_kept() {
 }
 
 #[test]
+fn so_many_versions_are_kept_of_a_service_that_does_not_run() {
+    for (keep, kept) in [(1, vec![5]), (3, vec![3, 4, 5]), (9, vec![1, 2, 3, 4, 5])] {
+        let mut versions = updated(&[], keep);
+        for byte in 2..=5 {
+            versions.make_current(web("r", byte), Why::Update, 20, keep);
+            assert_whole(&versions);
+        }
+        assert_eq!((current(&versions), numbers(&versions)), (5, kept));
+    }
+}
+
+#[test]
 fn what_is_no_state_is_refused() {
     let good = updated(&[2], 3);
     let json = String::from_utf8(good.to_json().unwrap()).unwrap();
