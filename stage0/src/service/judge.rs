@@ -159,8 +159,13 @@ impl Judge {
                 return None;
             }
             Job::Runs => return late,
-            // Another job took its place: a stop, or a restart by hand.
-            Job::Ended(result) if result == "canceled" => return Some(Verdict::Stopped),
+            // Another job took its place: a stop, or a restart by hand, which is judged as well.
+            Job::Ended(result) if result == "canceled" => match seen.active.as_str() {
+                _ if seen.invocation == self.before => return Some(Verdict::Stopped),
+                "active" | "reloading" => (),
+                "activating" | "deactivating" => return late,
+                _ => return Some(Verdict::Stopped),
+            },
             Job::Ended(result) if result != "done" => {
                 let failure = Failure::NotStarted(result.clone(), seen.end);
                 return Some(Verdict::Bad(failure));
@@ -363,6 +368,25 @@ mod tests {
         let mut before = seen(done(), "inactive");
         before.invocation = vec![0];
         assert_eq!(judge([before]).1, Some(Verdict::Stopped));
+    }
+
+    #[test]
+    fn a_restart_by_hand_is_judged_as_well() {
+        let canceled = |active| {
+            let mut seen = seen(Job::Ended("canceled".into()), active);
+            seen.invocation = vec![2];
+            seen
+        };
+        let steps = ["deactivating", "activating"].map(canceled).to_vec();
+        let steps = [steps, vec![canceled("active"); 20]].concat();
+        assert_eq!(judge(steps), (2 + 5, Some(Verdict::Good)));
+        let (second, verdict) = judge(vec![canceled("activating"); 200]);
+        assert_eq!(second, 90);
+        assert_eq!(verdict, Some(Verdict::Bad(Failure::NotReady(90 * SECOND))));
+        // The old run was not restarted.
+        let mut old = canceled("active");
+        old.invocation = vec![0];
+        assert_eq!(judge([old]).1, Some(Verdict::Stopped));
     }
 
     #[test]
