@@ -257,10 +257,15 @@ impl<'a> Subject<'a> {
             is_interrupted: &|| interrupt.is_asked(),
         };
         let since = SystemTime::now();
-        let outcome = switch.run(|failure, pod| {
+        let mut until = since;
+        let outcome = switch.run(|failure| {
+            until = SystemTime::now();
             self.tell_failure(number, failure);
-            show_log(&unit, pod, since);
         })?;
+        // It takes its time, which the service need not be down for.
+        if let Outcome::Failed { pod, .. } = &outcome {
+            show_log(&unit, pod, since, until);
+        }
         Ok((number, outcome))
     }
 
@@ -312,12 +317,14 @@ fn pins_of(running: &Running, wanted: &[Wanted]) -> Result<Pins> {
 }
 
 /// The end of what a failed pod and its unit have said, on standard error.
-fn show_log(unit: &str, pod: &str, since: SystemTime) {
+fn show_log(unit: &str, pod: &str, since: SystemTime, until: SystemTime) {
     let shown = journal::synchronize().and_then(|()| {
         let since = since.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        // What the version before says then is not asked for.
+        let until = until.duration_since(SystemTime::UNIX_EPOCH)?.as_secs() + 1;
         let output = Command::new("journalctl")
             .args(["--quiet", "--no-pager", "--no-hostname", "--all", LOG_LINES])
-            .arg(format!("--since=@{since}"))
+            .args([format!("--since=@{since}"), format!("--until=@{until}")])
             .arg(format!("SKIM_POD_UUID={pod}"))
             .args(["+".to_owned(), format!("_SYSTEMD_UNIT={unit}")])
             .args(["+".to_owned(), format!("OBJECT_SYSTEMD_UNIT={unit}")])

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use stage1_skim::bus::{Restart, ServiceRun, Watch};
 use stage1_skim::names::PodUnits;
 
@@ -13,6 +13,9 @@ use crate::pod::directory::Pods;
 
 /// How often the service is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long systemd may not answer, as while it is executed anew, before nobody waits any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A version that is staged, to be switched to.
 pub struct Switch<'a> {
@@ -54,12 +57,13 @@ enum Watched {
 
 impl Switch<'_> {
     /// Switches to the staged version. Where it does not come up, the version before is current
-    /// again, and runs if it can. `failed` is called with why before that is begun.
+    /// again, and runs if it can. `failed` is called with why before that is begun, and must not
+    /// take time: the service is down.
     ///
     /// # Errors
-    /// Where somebody stops the service or this process meanwhile, or systemd does not answer.
-    /// Then, too, the version before is current.
-    pub fn run(&self, failed: impl FnOnce(&Failure, &str)) -> Result<Outcome> {
+    /// Where somebody stops the service or this process meanwhile, or systemd does not answer for
+    /// long. Then, too, the version before is current, and runs again if it can.
+    pub fn run(&self, failed: impl FnOnce(&Failure)) -> Result<Outcome> {
         let staged = self.service.read()?;
         let Some(trial) = staged.trial() else {
             bail!("no version is on trial");
@@ -81,42 +85,60 @@ impl Switch<'_> {
         outcome
     }
 
-    fn switch(
-        &self,
-        before: u64,
-        pod: &str,
-        failed: impl FnOnce(&Failure, &str),
-    ) -> Result<Outcome> {
-        let stopped = || self.stopped(before);
+    fn switch(&self, before: u64, pod: &str, failed: impl FnOnce(&Failure)) -> Result<Outcome> {
         let mut watch = Watch::new(self.unit)?;
         let run = watch.see()?;
-        if !matches!(run.active.as_str(), "active" | "reloading" | "activating") {
-            return stopped();
+        if !is_begun(&run.active) {
+            return self.stopped(before);
         }
         self.service.change(|versions| versions.switch())?;
-        if !watch.restart(Restart::IfItRuns)? {
-            return stopped();
+        match watch.restart(Restart::IfItRuns) {
+            Ok(true) => (),
+            Ok(false) => return self.stopped(before),
+            Err(error) => return self.not_restarted(&mut watch, before, &run.invocation, error),
         }
-        let failure = match self.judge(&mut watch, run.invocation, self.is_interrupted)? {
-            Watched::Judged(Verdict::Good) => {
-                self.service.change(|versions| versions.accept(self.keep))?;
-                return Ok(Outcome::Switched);
+        let failure = match self.judge(&mut watch, run.invocation, self.is_interrupted) {
+            Ok(Watched::Judged(Verdict::Good)) => {
+                return match self.service.change(|versions| versions.accept(self.keep)) {
+                    Ok(()) => Ok(Outcome::Switched),
+                    Err(error) => self.break_off(&mut watch, before, &format!("{error:#}")),
+                };
             }
-            Watched::Judged(Verdict::Stopped) => return stopped(),
-            Watched::Judged(Verdict::Bad(failure)) => failure,
-            Watched::Interrupted => return self.interrupted(&mut watch, before),
+            Ok(Watched::Judged(Verdict::Stopped)) => return self.stopped(before),
+            Ok(Watched::Judged(Verdict::Bad(failure))) => failure,
+            Ok(Watched::Interrupted) => return self.break_off(&mut watch, before, "interrupted"),
+            Err(error) => return self.break_off(&mut watch, before, &format!("{error:#}")),
         };
-        let pod = self.failed_pod(pod)?;
-        failed(&failure, &pod);
+        let pod = self.failed_pod(pod);
+        failed(&failure);
         let reason = failure.to_string();
         self.service
             .change(|versions| Ok(versions.go_back(Some(&reason), self.keep)))?;
-        let again = self.go_back(&mut watch)?;
+        let again = self.go_back(&mut watch);
         Ok(Outcome::Failed {
             failure,
             pod,
-            again,
+            again: again.unwrap_or_else(|error| Some(format!("{error:#}"))),
         })
+    }
+
+    /// The restart failed. Where its answer got lost it is under way all the same.
+    fn not_restarted(
+        &self,
+        watch: &mut Watch,
+        before: u64,
+        invocation: &[u8],
+        error: Error,
+    ) -> Result<Outcome> {
+        let is_untouched = patiently(watch, |watch| {
+            watch.pass(INTERVAL)?;
+            let run = watch.see()?;
+            Ok(is_begun(&run.active) && run.invocation == invocation)
+        });
+        match is_untouched {
+            Ok(true) => Err(error),
+            _ => self.break_off(watch, before, &format!("{error:#}")),
+        }
     }
 
     fn stopped(&self, before: u64) -> Result<Outcome> {
@@ -126,25 +148,33 @@ impl Switch<'_> {
         )
     }
 
-    fn interrupted(&self, watch: &mut Watch, before: u64) -> Result<Outcome> {
+    /// Goes back to the version before, as nobody knows whether the other one comes up.
+    fn break_off(&self, watch: &mut Watch, before: u64, why: &str) -> Result<Outcome> {
+        log::warn!("{why}: going back to version {before}");
+        // Where that cannot be written a restart would run the same version again.
         self.service
-            .change(|versions| Ok(versions.go_back(None, self.keep)))?;
-        log::warn!("interrupted: going back to version {before}");
-        match self.go_back(watch)? {
-            None => bail!("interrupted: version {before} runs again"),
-            Some(why) => bail!("interrupted, and version {before} does not come up again: {why}"),
+            .change(|versions| Ok(versions.go_back(None, self.keep)))
+            .with_context(|| why.to_owned())?;
+        match self.go_back(watch) {
+            Ok(None) => bail!("{why}: version {before} runs again"),
+            Ok(Some(again)) => {
+                bail!("{why}, and version {before} does not come up again: {again}")
+            }
+            Err(error) => bail!("{why}, and version {before} cannot be restarted: {error:#}"),
         }
     }
 
     /// Restarts the service with the version that is current again; why it does not come up.
     fn go_back(&self, watch: &mut Watch) -> Result<Option<String>> {
-        let run = watch.see()?;
+        let run = patiently(watch, |watch| watch.see())?;
         if watch.is_stopped() {
             return Ok(Some(format!("somebody stopped {}", self.unit)));
         }
         // Else systemd may refuse it as one that was started too often.
-        watch.reset_failed()?;
-        if !watch.restart(Restart::Always)? {
+        if let Err(error) = patiently(watch, |watch| watch.reset_failed()) {
+            log::debug!("{error:#}");
+        }
+        if !patiently(watch, |watch| watch.restart(Restart::Always))? {
             return Ok(Some(format!("somebody stopped {}", self.unit)));
         }
         let never = || false;
@@ -164,8 +194,10 @@ impl Switch<'_> {
         let began = Instant::now();
         let mut judge = Judge::new(self.bounds, before, Duration::ZERO);
         loop {
-            watch.pass(INTERVAL)?;
-            let seen = self.observe(watch)?;
+            let seen = patiently(watch, |watch| {
+                watch.pass(INTERVAL)?;
+                self.observe(watch)
+            })?;
             if let Some(verdict) = judge.observe(began.elapsed(), seen) {
                 return Ok(Watched::Judged(verdict));
             }
@@ -204,10 +236,38 @@ impl Switch<'_> {
     }
 
     /// The pod to tell of: the one that runs now, where `Restart=` has made another one.
-    fn failed_pod(&self, staged: &str) -> Result<String> {
-        let running = Running::find(self.pods, &self.service.name)?;
-        Ok(running.map_or_else(|| staged.to_owned(), |running| running.found.uuid))
+    fn failed_pod(&self, staged: &str) -> String {
+        match Running::find(self.pods, &self.service.name) {
+            Ok(Some(running)) => running.found.uuid,
+            Ok(None) => staged.to_owned(),
+            // It is only told: the service is down, and going back comes first.
+            Err(error) => {
+                log::debug!("{error:#}");
+                staged.to_owned()
+            }
+        }
     }
+}
+
+/// Does what needs systemd's answer, again and again on another connection where there is none.
+/// An error is one that lasts.
+fn patiently<T>(watch: &mut Watch, mut what: impl FnMut(&mut Watch) -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        match what(watch) {
+            Err(error) if began.elapsed() < PATIENCE => log::debug!("{error:#}; trying again"),
+            result => return result,
+        }
+        std::thread::sleep(INTERVAL);
+        if let Err(error) = watch.renew() {
+            log::debug!("{error:#}");
+        }
+    }
+}
+
+/// Whether a service in this `ActiveState` runs, or is to.
+fn is_begun(active: &str) -> bool {
+    matches!(active, "active" | "reloading" | "refreshing" | "activating")
 }
 
 fn app_seen(name: &str, run: ServiceRun) -> AppSeen {

@@ -19,6 +19,9 @@ const JOB_INTERFACE: &str = "org.freedesktop.systemd1.Job";
 /// What systemd says where a job would take the place of another one.
 const DESTRUCTIVE: &str = "org.freedesktop.systemd1.TransactionIsDestructive";
 
+/// What systemd says of a job that is over.
+const GONE: &str = "org.freedesktop.DBus.Error.UnknownObject";
+
 /// A service, as it is at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceRun {
@@ -81,6 +84,25 @@ impl Watch {
                 is_stopped: false,
             })
         })
+    }
+
+    /// Connects anew, after an error. What is known of the restart's job and of a stop stays;
+    /// where the job has ended unseen its result is told from the service.
+    ///
+    /// # Errors
+    /// As [`Watch::new`], and where systemd does not answer.
+    pub fn renew(&mut self) -> Result<()> {
+        let mut new = Self::new(&self.unit)?;
+        new.is_stopped = self.is_stopped;
+        new.job.clone_from(&self.job);
+        if let Some((job, None)) = &self.job
+            && zbus::block_on(new.is_gone(job))?
+        {
+            let result = unseen_result(&new.see()?.active);
+            new.job = Some((job.clone(), Some(result.to_owned())));
+        }
+        *self = new;
+        Ok(())
     }
 
     /// Asks systemd to restart the service, from now on the one job that is this process's own.
@@ -207,14 +229,26 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether somebody's job stops the service. One that is over at once started nothing: that
-    /// takes its time.
-    async fn is_stop(&self, job: &str) -> Result<bool> {
+    async fn is_gone(&self, job: &str) -> Result<bool> {
+        match self.job_type(job).await {
+            Ok(_) => Ok(false),
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == GONE => Ok(true),
+            Err(error) => Err(error).context("cannot look for a job"),
+        }
+    }
+
+    async fn job_type(&self, job: &str) -> zbus::Result<Message> {
         let properties = Some("org.freedesktop.DBus.Properties");
         let arguments = &(JOB_INTERFACE, "JobType");
         let connection = &self.bus.connection;
-        let reply = connection.call_method(Some(SERVICE), job, properties, "Get", arguments);
-        match reply.await {
+        let call = connection.call_method(Some(SERVICE), job, properties, "Get", arguments);
+        call.await
+    }
+
+    /// Whether somebody's job stops the service. One that is over at once started nothing: that
+    /// takes its time.
+    async fn is_stop(&self, job: &str) -> Result<bool> {
+        match self.job_type(job).await {
             Ok(reply) => {
                 let kind: OwnedVariant = reply.body().deserialize()?;
                 Ok(String::try_from(kind)? == "stop")
@@ -227,6 +261,16 @@ impl Watch {
             }
             Err(error) => Err(error).context("cannot read the type of a job"),
         }
+    }
+}
+
+/// The result of a restart's job that has ended unseen, from the service's `ActiveState`.
+fn unseen_result(active: &str) -> &'static str {
+    match active {
+        "active" | "reloading" | "refreshing" => "done",
+        // A service that did not start is failed, or is started again.
+        "inactive" | "deactivating" => "canceled",
+        _ => "failed",
     }
 }
 
@@ -257,5 +301,24 @@ fn job_of(message: &Message) -> Option<(String, String, Option<String>)> {
             Some((job.to_string(), unit, Some(result)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_unseen_is_told_from_the_service() {
+        for (active, result) in [
+            ("active", "done"),
+            ("reloading", "done"),
+            ("inactive", "canceled"),
+            ("deactivating", "canceled"),
+            ("activating", "failed"),
+            ("failed", "failed"),
+        ] {
+            assert_eq!(unseen_result(active), result, "{active}");
+        }
     }
 }
