@@ -27,6 +27,7 @@ const RESERVED: &[&str] = &[
     "rc-local",
     "rescue",
     "serial-getty",
+    "systemd",
     "user",
     "user-runtime-dir",
 ];
@@ -90,7 +91,8 @@ pub fn check_unit(unit: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the service `name`.service is one that the host needs.
+/// Whether a service of this name, without its suffix, is one that the host needs; its socket has
+/// the same name.
 pub fn is_reserved(name: &str) -> bool {
     let stem = name.split('@').next().unwrap_or_default();
     RESERVED.contains(&stem)
@@ -120,6 +122,7 @@ mod tests {
             ("a/b", "only letters"),
             ("a\nb", "`a\\nb`"),
             ("web@1", "call it web"),
+            ("systemd", "that the host needs"),
             ("systemd-journald", "that the host needs"),
             ("skim-gc", "that the host needs"),
             ("dbus", "that the host needs"),

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::grammar;
 use super::keys::Kind;
 use super::lines::Assignment;
+use super::name;
 
 /// Most addresses of one app.
 const ADDRESSES_MAX: usize = 1024;
@@ -79,14 +80,21 @@ pub fn unit(
     {
         faults.push(first.fault("there is nothing to listen on: give Socket=, too"));
     }
-    let name = match app == pod {
-        true => format!("{pod}.socket"),
-        false => format!("{pod}-{app}.socket"),
+    let stem = match app == pod {
+        true => pod.to_string(),
+        false => format!("{pod}-{app}"),
     };
-    if count > ADDRESSES_MAX || name.len() > UNIT_NAME_MAX {
-        let what = match count > ADDRESSES_MAX {
-            true => format!("there are over {ADDRESSES_MAX} addresses"),
-            false => format!("`{name}` is too long for the name of a unit: shorten the app's"),
+    let name = format!("{stem}.socket");
+    // It would take the place of the host's.
+    let is_reserved = count > 0 && name::is_reserved(&stem);
+    let is_long = name.len() > UNIT_NAME_MAX;
+    if count > ADDRESSES_MAX || is_long || is_reserved {
+        let what = if count > ADDRESSES_MAX {
+            format!("there are over {ADDRESSES_MAX} addresses")
+        } else if is_long {
+            format!("`{name}` is too long for the name of a unit: shorten the app's")
+        } else {
+            format!("`{name}` is the name of a socket that the host needs: rename the app")
         };
         let line = value.last.or_else(|| listen.first().copied());
         faults.extend(line.map(|line| line.fault(what)));
@@ -138,6 +146,29 @@ fn address(word: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod_file::{PodFile, Text};
+
+    #[test]
+    fn sockets_of_the_host_keep_their_names() {
+        for (pod, app, good) in [
+            ("web", "web", true),
+            ("web", "systemd", true),
+            ("debug", "shell", false),
+            ("skim", "gc", false),
+        ] {
+            for (line, good) in [("Socket=80", good), ("Memory=1G", true)] {
+                let text = format!("[App {app}]\nImage=a\n{line}\n");
+                let path = format!("/etc/skim/{pod}.skim").into();
+                let parsed = PodFile::parse(pod, &[Text { path, text }]);
+                assert_eq!(parsed.is_ok(), good, "{pod} {app} {line}");
+                if let Err(faults) = parsed {
+                    let what = faults.to_string();
+                    let part = format!("`{pod}-{app}.socket` is the name of a socket");
+                    assert!(what.contains(&part), "{what}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn addresses() {
