@@ -1,4 +1,8 @@
-//! From pod files to units: what skim-generator writes (systemd.generator(7)). Pure.
+//! From pod files to units: what skim-generator writes (systemd.generator(7)).
+//!
+//! All but [`writing`] is pure.
+
+pub mod writing;
 
 use std::path::{Path, PathBuf};
 

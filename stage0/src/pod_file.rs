@@ -27,7 +27,7 @@ use stage1_skim::unit::Setting;
 
 pub use self::app::AppSection;
 pub use self::fault::{Fault, Faults};
-pub use self::find::{SearchPath, Text};
+pub use self::find::{Partial, SearchPath, Text};
 pub use self::install::Install;
 pub use self::pod::PodSection;
 pub use self::socket::SocketUnit;

@@ -4,17 +4,16 @@
 //! and nobody to read an error but the kernel's log. Whatever goes wrong with one pod file, the
 //! others and the boot go on.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use skim::config::Directories;
-use skim::generator::{self, Output};
-use skim::pod_file::{Faults, PodFile, SearchPath, name};
+use skim::generator;
+use skim::generator::writing::Writer;
+use skim::pod_file::SearchPath;
 use stage1_skim::stdio;
 
 fn main() -> ExitCode {
@@ -39,47 +38,8 @@ fn generate(directory: &Path) -> Result<()> {
         administrator: None,
         local: "/etc/skim".into(),
     });
-    let mut written = HashSet::new();
-    for (name, path) in search.names()? {
-        // Its name is not that of a unit: nothing can stand for it.
-        if let Err(error) = name::check(&name) {
-            complain(&format!("{}: {error:#}", path.display()));
-            continue;
-        }
-        let outputs = outputs(&search, &name);
-        let done = outputs.and_then(|outputs| write(directory, &outputs, &mut written));
-        if let Err(error) = done {
-            complain(&format!("{}: {error:#}", path.display()));
-        }
-    }
+    Writer::new(directory, &skim()?, &complain).write_all(&search);
     Ok(())
-}
-
-fn outputs(search: &SearchPath, name: &str) -> Result<Vec<Output>> {
-    let skim = skim()?;
-    let texts = match search.texts(name) {
-        Ok(Some(texts)) => texts,
-        Ok(None) => return Ok(Vec::new()),
-        Err(faults) => return faulty(name, &[], &faults, &skim),
-    };
-    let made = match PodFile::parse(name, &texts) {
-        Ok(file) => generator::outputs(&file, &skim)
-            .map_err(|error| Faults::of_file(&file.path, format!("{error:#}"))),
-        Err(faults) => Err(faults),
-    };
-    made.or_else(|faults| faulty(name, &texts, &faults, &skim))
-}
-
-fn faulty(
-    name: &str,
-    texts: &[skim::pod_file::Text],
-    faults: &Faults,
-    skim: &Path,
-) -> Result<Vec<Output>> {
-    for fault in faults.list() {
-        complain(&fault.to_string());
-    }
-    generator::faulty(name, texts, faults, skim)
 }
 
 fn skim() -> Result<PathBuf> {
@@ -87,26 +47,6 @@ fn skim() -> Result<PathBuf> {
     let candidates = generator::candidates(&own);
     let found = candidates.iter().find(|path| path.is_file()).cloned();
     found.with_context(|| format!("there is no skim beside {}", own.display()))
-}
-
-/// Writes what a pod file gives, unless another one has given a unit of the same name.
-fn write(directory: &Path, outputs: &[Output], written: &mut HashSet<String>) -> Result<()> {
-    for output in outputs {
-        let path = output.path();
-        if !written.insert(path.to_string()) {
-            bail!("{path} is made of another pod file already: rename one, or its app");
-        }
-        let target = directory.join(path);
-        let made = match (output, target.parent()) {
-            (Output::File(_, text), _) => fs::write(&target, text),
-            (Output::Link(_, to), Some(parent)) => {
-                fs::create_dir_all(parent).and_then(|()| symlink(to, &target))
-            }
-            (Output::Link(..), None) => Ok(()),
-        };
-        made.with_context(|| format!("cannot write {}", target.display()))?;
-    }
-    Ok(())
 }
 
 /// Tells what is wrong: into the kernel's log, as there may be no other yet.

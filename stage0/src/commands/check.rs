@@ -87,7 +87,8 @@ pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
     }
     let mut files = arguments.files.clone();
     if files.is_empty() {
-        files.extend(search.names()?.into_iter().map(|(name, _)| name));
+        let names = search.names().map_err(Faults::from)?;
+        files.extend(names.into_iter().map(|(name, _)| name));
     }
     let mut reports = Vec::new();
     for file in &files {
@@ -107,7 +108,12 @@ pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
 /// Fails in any case: where nothing is wrong any more, systemd has yet to make the true unit.
 fn tell(search: &SearchPath, names: &[String]) -> Result<u8> {
     let name = names.first().context("no pod file is named")?;
-    let what = match load(search, name)? {
+    let loaded = match search.names() {
+        Ok(_) => load(search, name)?,
+        // No pod file is used while another one may stand before it.
+        Err(partial) => Err(partial.faults),
+    };
+    let what = match loaded {
         Ok(_) => "the pod file is right now: systemctl daemon-reload, then start it".to_string(),
         Err(faults) => faults.to_string(),
     };

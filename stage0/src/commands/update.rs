@@ -12,7 +12,7 @@ use crate::cli::Format;
 use crate::fetch::PullPolicy;
 use crate::host::Host;
 use crate::image::id::ImageId;
-use crate::pod_file::SearchPath;
+use crate::pod_file::{Faults, SearchPath};
 use crate::service::directory::ServiceDirectory;
 use crate::service::images;
 use crate::service::running::Running;
@@ -96,7 +96,7 @@ pub fn run(host: &Host, arguments: &UpdateArguments) -> Result<u8> {
 fn of_all(host: &Host, reports: &mut Vec<Report>) -> Result<Vec<String>> {
     let path = SearchPath::new(&host.config);
     let mut names = Vec::new();
-    for (name, _) in path.names()? {
+    for (name, _) in path.names().map_err(Faults::from)? {
         match path.load(&name) {
             Ok(Some(file)) if file.pod.auto_update => names.push(name),
             Ok(_) => (),

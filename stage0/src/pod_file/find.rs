@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use stage1_skim::unit_file::TEXT_MAX;
 
 use super::fault::{Fault, Faults};
@@ -26,6 +26,9 @@ const DROPINS_MAX: usize = 256;
 /// No pod manifest is larger, in bytes.
 const MANIFEST_MAX: u64 = 4 * 1024 * 1024;
 
+/// Names of pod files, in order, with the path of each.
+pub type Names = Vec<(String, PathBuf)>;
+
 /// The directories in which pod files are looked for; the first that has one wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPath {
@@ -40,6 +43,31 @@ pub struct Text {
     pub path: PathBuf,
     /// What it holds.
     pub text: String,
+}
+
+/// What could be read where not all could; and what could not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial<T> {
+    /// What could be read.
+    pub read: T,
+    /// Why that is not all.
+    pub faults: Faults,
+}
+
+impl<T> Partial<T> {
+    /// `read`, which is all of it where there is no fault.
+    fn result(read: T, faults: Vec<Fault>) -> Result<T, Self> {
+        match Faults::new(faults) {
+            Some(faults) => Err(Self { read, faults }),
+            None => Ok(read),
+        }
+    }
+}
+
+impl<T> From<Partial<T>> for Faults {
+    fn from(partial: Partial<T>) -> Self {
+        partial.faults
+    }
 }
 
 /// What a name stands for.
@@ -68,11 +96,12 @@ impl SearchPath {
     /// cannot be read is among them.
     ///
     /// # Errors
-    /// Where a directory cannot be read.
-    pub fn names(&self) -> Result<Vec<(String, PathBuf)>> {
+    /// Which directories cannot be read, with the names in the others.
+    pub fn names(&self) -> Result<Names, Partial<Names>> {
         let mut found = BTreeMap::new();
+        let mut faults = Vec::new();
         for directory in &self.directories {
-            for file in files(directory)? {
+            for file in files(directory, &mut faults) {
                 let Some(name) = file.strip_suffix(EXTENSION) else {
                     continue;
                 };
@@ -82,15 +111,27 @@ impl SearchPath {
         }
         let is_masked = |path: &Path| matches!(config::read(path, TEXT_MAX as u64), Ok(Node::Mask));
         let names = found.into_iter().filter(|(_, path)| !is_masked(path));
-        Ok(names.collect())
+        Partial::result(names.collect(), faults)
+    }
+
+    /// Those of the directories that have none of these faults.
+    pub fn without(&self, faults: &Faults) -> Self {
+        let is_good = |directory: &&PathBuf| {
+            let mut faults = faults.list().iter();
+            !faults.any(|fault| fault.path == **directory)
+        };
+        let directories = self.directories.iter().filter(is_good).cloned();
+        Self {
+            directories: directories.collect(),
+        }
     }
 
     /// The texts of the pod file `name` and of its drop-ins; `None` where there is none, or it is
     /// masked.
     ///
     /// # Errors
-    /// What of it cannot be read.
-    pub fn texts(&self, name: &str) -> Result<Option<Vec<Text>>, Faults> {
+    /// What of it cannot be read, with the texts that can.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<Text>>, Partial<Vec<Text>>> {
         match self.first(&format!("{name}{EXTENSION}")) {
             Some(path) => self.texts_at(&path, name),
             None => Ok(None),
@@ -99,21 +140,18 @@ impl SearchPath {
 
     /// The texts of the pod file at `path`, whose name is `name`, and of its drop-ins; `None` where
     /// it is masked.
-    fn texts_at(&self, path: &Path, name: &str) -> Result<Option<Vec<Text>>, Faults> {
-        let of_file = |path: &Path, error: anyhow::Error| {
-            Faults::one(Fault::of_file(path, format!("{:#}", plain(error))))
-        };
-        let Some(main) = read(path).map_err(|error| of_file(path, error))? else {
+    fn texts_at(&self, path: &Path, name: &str) -> Result<Option<Vec<Text>>, Partial<Vec<Text>>> {
+        let mut faults = Vec::new();
+        let main = read(path, &mut faults);
+        if main.is_none() && faults.is_empty() {
             return Ok(None);
-        };
-        let directory = format!("{name}{EXTENSION}.d");
-        let paths = self.dropins(&directory);
-        let paths = paths.map_err(|error| of_file(path, error))?;
-        let mut texts = vec![main];
-        for path in paths {
-            texts.extend(read(&path).map_err(|error| of_file(&path, error))?);
         }
-        Ok(Some(texts))
+        let mut texts: Vec<_> = main.into_iter().collect();
+        let directory = format!("{name}{EXTENSION}.d");
+        for path in self.dropins(&directory, &mut faults) {
+            texts.extend(read(&path, &mut faults));
+        }
+        Partial::result(texts, faults).map(Some)
     }
 
     /// Reads the pod file at `path`, wherever it is. Its drop-ins are those of its name, where it
@@ -203,50 +241,64 @@ impl SearchPath {
     }
 
     /// The drop-ins in the order in which they hold; of several of one name the first directory's.
-    fn dropins(&self, directory: &str) -> Result<Vec<PathBuf>> {
+    /// What is wrong is added to `faults`.
+    fn dropins(&self, directory: &str, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
         let mut found = BTreeMap::new();
         for above in &self.directories {
             let directory = above.join(directory);
-            for file in files(&directory)? {
+            for file in files(&directory, faults) {
                 if file.ends_with(".conf") {
                     let path = directory.join(&file);
                     found.entry(file).or_insert(path);
                 }
             }
-            ensure!(
-                found.len() <= DROPINS_MAX,
-                "it has over {DROPINS_MAX} drop-ins in {}",
-                directory.display()
-            );
+            if found.len() > DROPINS_MAX {
+                let what = format!("the pod file has over {DROPINS_MAX} drop-ins");
+                faults.push(Fault::of_file(&directory, what));
+                break;
+            }
         }
-        Ok(found.into_values().collect())
+        found.into_values().take(DROPINS_MAX).collect()
     }
 }
 
 /// The names of files in a directory, which may be missing. A name that is not UTF-8 is none of
-/// ours.
-fn files(directory: &Path) -> Result<Vec<String>> {
-    match config::read(directory, 0)? {
-        Node::Directory(names) => Ok(names
-            .into_iter()
-            .filter_map(|name| name.into_string().ok())
-            .collect()),
-        Node::Missing | Node::Mask => Ok(Vec::new()),
-        Node::File(_) => bail!("{} is no directory", directory.display()),
-    }
+/// ours. What is wrong is added to `faults`.
+fn files(directory: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
+    let what = match config::read(directory, 0) {
+        Ok(Node::Directory(names)) => {
+            let names = names.into_iter();
+            return names.filter_map(|name| name.into_string().ok()).collect();
+        }
+        Ok(Node::Missing | Node::Mask) => return Vec::new(),
+        Ok(Node::File(_)) => "it is no directory".to_string(),
+        Err(error) => format!("{:#}", plain(error)),
+    };
+    faults.push(Fault::of_file(directory, what));
+    Vec::new()
 }
 
-/// The text of a file; `None` where it is empty, or gone.
-fn read(path: &Path) -> Result<Option<Text>> {
-    match config::read(path, TEXT_MAX as u64)? {
-        Node::Missing | Node::Mask => Ok(None),
-        Node::Directory(_) => bail!("it is a directory"),
-        Node::File(bytes) => {
-            let text = String::from_utf8(bytes).context("it is not UTF-8")?;
-            let path = path.to_path_buf();
-            Ok(Some(Text { path, text }))
-        }
-    }
+/// The text of a file; `None` where it is empty, or gone. What is wrong is added to `faults`.
+fn read(path: &Path, faults: &mut Vec<Fault>) -> Option<Text> {
+    let what = match config::read(path, TEXT_MAX as u64) {
+        Ok(Node::Missing | Node::Mask) => return None,
+        Ok(Node::File(bytes)) => return Some(text(path, bytes, faults)),
+        Ok(Node::Directory(_)) => "it is a directory".to_string(),
+        Err(error) => format!("{:#}", plain(error)),
+    };
+    faults.push(Fault::of_file(path, what));
+    None
+}
+
+/// What is not UTF-8 is a fault, but the lines around it can be read.
+fn text(path: &Path, bytes: Vec<u8>, faults: &mut Vec<Fault>) -> Text {
+    let text = String::from_utf8(bytes).unwrap_or_else(|error| {
+        let what = format!("it is not UTF-8: {}", error.utf8_error());
+        faults.push(Fault::of_file(path, what));
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
+    });
+    let path = path.to_path_buf();
+    Text { path, text }
 }
 
 /// An error without the path at its head, which the fault has.
