@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::escape;
 use crate::names::PodUnits;
 use crate::pod::PodPlan;
-use crate::unit::Setting;
+use crate::unit::{Section, Setting};
 
 /// What stands in the apps' services and sockets. `before` are the units that start after the
 /// service.
@@ -39,6 +39,30 @@ pub fn of_services(plan: &PodPlan, units: &PodUnits, before: &[String]) -> Resul
         }
     }
     Ok(settings)
+}
+
+/// The further settings of an app, from its image's unit, its image or the user, without what
+/// would have the app wait for its own pod. systemd starts nothing twice: a target that is after
+/// the service is reached only when the apps are up. Targets may be so by way of others; those
+/// that the service itself is after are reached already.
+pub fn of_further(plan: &PodPlan, before: &[String], settings: &[Setting]) -> Vec<Setting> {
+    let Some(service) = &plan.service else {
+        return settings.to_vec();
+    };
+    let is_kept = |word: &str| {
+        let name = word.trim_matches(['"', '\'']);
+        let is_in = |names: &[String]| names.iter().any(|own| own == name);
+        !is_in(before) && (!name.ends_with(".target") || is_in(&service.after))
+    };
+    let kept = settings.iter().filter_map(|setting| {
+        if setting.section != Section::Unit || setting.key != "After" {
+            return Some(setting.clone());
+        }
+        let words = setting.value.split_whitespace();
+        let words: Vec<_> = words.filter(|word| is_kept(word)).collect();
+        (!words.is_empty()).then(|| Setting::unit("After", words.join(" ")))
+    });
+    kept.collect()
 }
 
 /// What stands in the pod's slice.
@@ -87,6 +111,33 @@ mod tests {
         assert_eq!(
             lines(service(&[]), &[]).unwrap(),
             "DefaultDependencies=no\nIgnoreOnIsolate=yes"
+        );
+    }
+
+    #[test]
+    fn no_app_waits_for_its_own_pod() {
+        let settings = [
+            Setting::unit("After", "multi-user.target  a.service \"x.service\""),
+            Setting::unit("After", "graphical.target"),
+            Setting::unit("After", "basic.target"),
+            Setting::unit("Wants", "multi-user.target"),
+        ];
+        let of = |service| {
+            let plan = PodPlan {
+                service,
+                ..PodPlan::example(&[])
+            };
+            let before = ["multi-user.target", "x.service"].map(str::to_string);
+            of_further(&plan, &before, &settings)
+        };
+        assert_eq!(of(None), settings);
+        assert_eq!(
+            of(service(&["basic.target", "multi-user.target"])),
+            [
+                Setting::unit("After", "a.service"),
+                Setting::unit("After", "basic.target"),
+                Setting::unit("Wants", "multi-user.target"),
+            ]
         );
     }
 

@@ -60,7 +60,7 @@ pub fn units_before(plan: &PodPlan, stage1: &Path, before: &[String]) -> Result<
     let order = order::of_services(plan, &names, before)?;
     for app in &plan.apps {
         let name = names.service(&app.name);
-        let text = service(plan, app, &names, &order, stage1)
+        let text = service(plan, app, &names, (&order, before), stage1)
             .and_then(|text| check_name(&name).map(|()| text))
             .with_context(|| format!("app {}", app.name))?;
         files.push(UnitFile { name, text });
@@ -106,7 +106,7 @@ fn service(
     plan: &PodPlan,
     app: &AppPlan,
     names: &PodUnits,
-    order: &[Setting],
+    (order, before): (&[Setting], &[String]),
     stage1: &Path,
 ) -> Result<String> {
     let sandbox = sandbox::of(app, &plan.volumes, stage1)?;
@@ -122,9 +122,10 @@ fn service(
         ("from the image", &app.image_settings),
         ("from --property", &app.user_settings),
     ] {
+        let settings = order::of_further(plan, before, settings);
         if !settings.is_empty() {
             text.push('\n');
-            text.push_str(&unit::render(&[origin], settings));
+            text.push_str(&unit::render(&[origin], &settings));
         }
     }
     Ok(text)
