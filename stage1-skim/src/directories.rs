@@ -2,10 +2,12 @@
 //! (systemd.exec(5)) where stage1-skim changes to the user, whom systemd does not know. systemd
 //! would give them to root again before each command.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown,
@@ -19,6 +21,10 @@ use crate::remove::remove_tree;
 
 /// The entrypoint that [`make`] and [`remove`] call.
 pub const ENTRYPOINT: &str = "directories";
+
+/// Where such directories are. They are root's, and beneath them no link is followed: the app
+/// may have made it.
+const BASES: [&str; 4] = ["/run", "/var/lib", "/var/cache", "/var/log"];
 
 /// How deep directories may lie in one whose owner changes.
 const DEPTH_MAX: usize = 128;
@@ -96,6 +102,10 @@ fn text(path: &Path) -> Result<String> {
 /// # Errors
 /// Where the file system refuses; the message names the directory.
 pub fn act(action: Action) -> Result<()> {
+    act_beneath(&BASES.map(Path::new), action)
+}
+
+fn act_beneath(bases: &[&Path], action: Action) -> Result<()> {
     match action {
         Action::Make {
             uid,
@@ -105,25 +115,45 @@ pub fn act(action: Action) -> Result<()> {
             let (mode, path) = directory.split_once(':').context("it is not MODE:/PATH")?;
             let mode = u32::from_str_radix(mode, 8).context("its mode is no octal number")?;
             let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
-            make_one(Path::new(path), mode, owner).with_context(|| format!("cannot make {path}"))
+            let made = place(bases, Path::new(path));
+            let made = made.and_then(|place| make_one(&place, mode, owner));
+            made.with_context(|| format!("cannot make {path}"))
         }),
         Action::Remove { directories } => directories.iter().try_for_each(|path| {
-            remove_one(path).with_context(|| format!("cannot remove {}", path.display()))
+            let removed = place(bases, path).and_then(|place| remove_one(&place));
+            removed.with_context(|| format!("cannot remove {}", path.display()))
         }),
     }
 }
 
-/// Makes a directory and what is missing above it. Links on the way are followed only where root
-/// alone could have made them, which is to say above it.
-fn make_one(path: &Path, mode: u32, owner: (Uid, Gid)) -> Result<()> {
-    let (parent, name) = split(path)?;
-    std::fs::create_dir_all(parent)?;
-    let parent = open(CWD, parent, ResolveFlags::empty())?;
-    match mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
-        Ok(()) | Err(Errno::EXIST) => (),
-        Err(error) => return Err(error.into()),
+/// Where a directory is: one of the bases, and the names from there, its own the last.
+struct Place<'a> {
+    base: OwnedFd,
+    above: Vec<&'a OsStr>,
+    name: &'a OsStr,
+}
+
+fn place<'a>(bases: &[&Path], path: &'a Path) -> Result<Place<'a>> {
+    let mut all = bases.iter();
+    let found = all.find_map(|base| Some((base, path.strip_prefix(base).ok()?)));
+    let (base, rest) = found.context("it is in no place for such directories")?;
+    let names = rest.components().map(|component| match component {
+        Component::Normal(name) => Ok(name),
+        _ => bail!("it is no plain path"),
+    });
+    let mut above = names.collect::<Result<Vec<_>>>()?;
+    let name = above.pop().context("it has no name")?;
+    let base = openat2(CWD, *base, DIRECTORY, Mode::empty(), ResolveFlags::empty())?;
+    Ok(Place { base, above, name })
+}
+
+/// Makes a directory and what is missing above it.
+fn make_one(place: &Place<'_>, mode: u32, owner: (Uid, Gid)) -> Result<()> {
+    let mut parent = place.base.try_clone()?;
+    for name in &place.above {
+        parent = make_in(parent.as_fd(), name, 0o755)?;
     }
-    let directory = open(parent.as_fd(), Path::new(name), ResolveFlags::NO_SYMLINKS)?;
+    let directory = make_in(parent.as_fd(), place.name, 0o700)?;
     let stat = fstat(&directory)?;
     if (stat.st_uid, stat.st_gid) != (owner.0.as_raw(), owner.1.as_raw()) {
         give(&directory, owner, 0)?;
@@ -133,8 +163,15 @@ fn make_one(path: &Path, mode: u32, owner: (Uid, Gid)) -> Result<()> {
     Ok(())
 }
 
+fn make_in(parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(open(parent, Path::new(name))?),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Gives all that is in a directory to its new owner, links themselves, and no file that has
-/// another name elsewhere.
+/// another name elsewhere. What is mounted there is not the directory's.
 fn give(directory: &OwnedFd, owner: (Uid, Gid), depth: usize) -> Result<()> {
     ensure!(depth < DEPTH_MAX, "directories in it lie too deep");
     for entry in Dir::read_from(directory)? {
@@ -143,58 +180,77 @@ fn give(directory: &OwnedFd, owner: (Uid, Gid), depth: usize) -> Result<()> {
         if name == c"." || name == c".." {
             continue;
         }
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            let path = Path::new(name.to_str()?);
-            let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            give(&open(directory.as_fd(), path, how)?, owner, depth + 1)?;
-        }
-        if kind == FileType::Directory || stat.st_nlink == 1 {
-            let (uid, gid) = owner;
-            chownat(
-                directory,
-                name,
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )?;
-        }
+        let name = OsStr::from_bytes(name.to_bytes());
+        let given = give_one(directory.as_fd(), name, owner, depth);
+        given.with_context(|| format!("cannot change the owner of {name:?} in it"))?;
     }
     Ok(())
 }
 
+fn give_one(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    (uid, gid): (Uid, Gid),
+    depth: usize,
+) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let how = BENEATH | ResolveFlags::NO_XDEV;
+    let mut entry = match openat2(parent, name, flags, Mode::empty(), how) {
+        // Others may be at work there.
+        Err(Errno::XDEV | Errno::NOENT) => return Ok(()),
+        entry => entry?,
+    };
+    let stat = fstat(&entry)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        entry = match open(entry.as_fd(), Path::new(".")) {
+            Err(Errno::NOENT) => return Ok(()),
+            entry => entry?,
+        };
+        give(&entry, (uid, gid), depth + 1)?;
+    } else if stat.st_nlink != 1 {
+        return Ok(());
+    }
+    Ok(chownat(
+        &entry,
+        "",
+        Some(uid),
+        Some(gid),
+        AtFlags::EMPTY_PATH,
+    )?)
+}
+
 /// Removes a directory. Where `ReadWritePaths=` is about it, systemd has mounted it upon itself in
 /// the service's own mount namespace, also for a command of full privileges.
-fn remove_one(path: &Path) -> Result<()> {
-    let (parent, name) = split(path)?;
-    let parent = match open(CWD, parent, ResolveFlags::empty()) {
-        Ok(parent) => parent,
-        Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let removed = remove_tree(parent.as_fd(), name);
+fn remove_one(place: &Place<'_>) -> Result<()> {
+    let mut parent = place.base.try_clone()?;
+    for name in &place.above {
+        parent = match open(parent.as_fd(), Path::new(name)) {
+            Err(Errno::NOENT) => return Ok(()),
+            parent => parent?,
+        };
+    }
+    let removed = remove_tree(parent.as_fd(), place.name);
     let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt"));
     let is_own = || Ok::<_, std::io::Error>(namespace("self")? != namespace("1")?);
     match removed {
         Err(_) if is_own().unwrap_or(false) => {
-            unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
-                .context("it cannot be unmounted")?;
-            remove_tree(parent.as_fd(), name)
+            let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
+            let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+            unmount(path.join(place.name), flags).context("it cannot be unmounted")?;
+            remove_tree(parent.as_fd(), place.name)
         }
         removed => removed,
     }
 }
 
-fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr)> {
-    let parent = path.parent().filter(|_| path.is_absolute());
-    let parent = parent.context("it is no absolute path")?;
-    Ok((parent, path.file_name().context("it has no name")?))
-}
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
-fn open(beneath: BorrowedFd<'_>, path: &Path, how: ResolveFlags) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat2(beneath, path, flags, Mode::empty(), how)?)
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+fn open(parent: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    openat2(parent, path, DIRECTORY, Mode::empty(), BENEATH)
 }
 
 #[cfg(test)]
@@ -213,6 +269,8 @@ mod tests {
         fs::write(at("outside"), "").unwrap();
         symlink(at("outside"), at("kept/link")).unwrap();
         fs::hard_link(at("outside"), at("kept/hard")).unwrap();
+        fs::write(at("kept").join(OsStr::from_bytes(b"\xff")), "").unwrap();
+        let act = |action| act_beneath(&[lab.path()], action);
         let path = |path: &str| format!("{}/{path}", lab.path().display());
         let make = || Action::Make {
             uid: 12,
@@ -243,5 +301,27 @@ mod tests {
         act(remove()).unwrap();
         act(remove()).unwrap();
         assert!(!at("a/new").exists() && at("a").exists());
+    }
+    #[test]
+    fn links_of_the_app_are_not_followed() {
+        let lab = tempfile::tempdir().unwrap();
+        let at = |path: &str| lab.path().join(path);
+        let act = |action| act_beneath(&[lab.path()], action);
+        fs::create_dir_all(at("other/b")).unwrap();
+        fs::create_dir(at("foo")).unwrap();
+        symlink(at("other"), at("foo/a")).unwrap();
+        let make = |name: &str| Action::Make {
+            uid: 12,
+            gid: 13,
+            directories: vec![format!("700:{}", at(name).display())],
+        };
+        let remove = Action::Remove {
+            directories: vec![at("foo/a/b")],
+        };
+        assert!(act(make("foo/a/b")).is_err());
+        assert!(act(make("foo/../other/b")).is_err());
+        assert!(act(remove).is_err());
+        assert_eq!(fs::metadata(at("other/b")).unwrap().uid(), 0);
+        assert!(act_beneath(&[&at("foo")], make("other/b")).is_err());
     }
 }
