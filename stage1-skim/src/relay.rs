@@ -45,6 +45,10 @@ const TAIL_LINE: usize = 4096;
 /// How much of one app is read before another's turn.
 const READ: usize = 64 * 1024;
 
+/// How often a source is read at the end, which is 1 MiB. What has outlived its app may go on
+/// writing for ever, and the pod is not to wait for it.
+const READS_LAST: usize = 1024 * 1024 / READ;
+
 /// What is said with this priority where a line does not begin with another (sd-daemon(3)).
 const PRIORITY: u8 = b'6';
 
@@ -271,14 +275,14 @@ impl Pump {
         Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
     }
 
-    /// Passes on what a source has, all of it where it is the last.
+    /// Passes on what a source has, all of it where it is the last, up to a bound.
     fn pass_on(&mut self, index: usize, buffer: &mut [u8], is_last: bool) -> io::Result<()> {
-        while let Some(lines) = self.sources[index].read(buffer)? {
+        for _ in 0..if is_last { READS_LAST } else { 1 } {
+            let Some(lines) = self.sources[index].read(buffer)? else {
+                break;
+            };
             for line in lines {
                 self.line(index, &line);
-            }
-            if !is_last {
-                break;
             }
         }
         Ok(())
@@ -397,16 +401,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_written_is_there_when_the_writer_has_gone() {
-        let lab = tempfile::tempdir().unwrap();
-        let path = lab.path().join("output/app");
-        let pipe = open_pipe(&path).unwrap();
-        std::fs::write(&path, "<4>one\ntwo").unwrap();
-        std::fs::write(&path, " more").unwrap();
+    fn pump(pipe: File) -> Pump {
         let (ended, running) = rustix::pipe::pipe().unwrap();
         drop(running);
-        let mut pump = Pump {
+        Pump {
             sources: vec![Source {
                 app: "app".to_string(),
                 pipe,
@@ -417,7 +415,25 @@ mod tests {
             ended,
             journal: Journal(None),
             printing: None,
-        };
+        }
+    }
+
+    #[test]
+    fn who_goes_on_writing_is_not_waited_for() {
+        let mut pump = pump(File::open("/dev/zero").unwrap());
+        pump.run().unwrap();
+        let tail = pump.finish().take("app");
+        assert_eq!(tail.len(), (1024 * 1024_usize).div_ceil(LINE_MAX));
+    }
+
+    #[test]
+    fn what_was_written_is_there_when_the_writer_has_gone() {
+        let lab = tempfile::tempdir().unwrap();
+        let path = lab.path().join("output/app");
+        let pipe = open_pipe(&path).unwrap();
+        std::fs::write(&path, "<4>one\ntwo").unwrap();
+        std::fs::write(&path, " more").unwrap();
+        let mut pump = pump(pipe);
         pump.run().unwrap();
         let tail = pump.finish().take("app");
         let lines: Vec<_> = tail.iter().map(|entry| entry.get("MESSAGE")).collect();
