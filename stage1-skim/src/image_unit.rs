@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::directories;
 use crate::escape;
 use crate::names::{PodUnits, UNIT_DIRECTORY};
-use crate::pod::{AppPlan, CommandPlan, ExecPlan, Privileges, UnitPlan};
+use crate::pod::{AppPlan, CommandPlan, Credentials, ExecPlan, Privileges, UnitPlan};
 use crate::sandbox::Sandbox;
 use crate::unit::Setting;
 use crate::units::UnitFile;
@@ -41,20 +41,22 @@ pub fn commands(
     let commands = make.iter().chain(&unit.commands).chain(&remove);
     let settings = commands.map(|command| {
         let start = sandbox.start_text(&app.credentials, stage1, command)?;
-        let line = escape::text_command_line(&prefixes(command), &start.path, &start.argv);
+        let line = escape::text_command_line(&prefixes(app, command), &start.path, &start.argv);
         let line = line.with_context(|| format!("cannot run {:?}", start.path))?;
         Ok(Setting::service(&command.key, line))
     });
     settings.collect()
 }
 
-/// The special prefixes of a command (systemd.service(5)). Of its user's and its root's the
-/// service knows nothing: stage1-skim changes to the app's user.
-fn prefixes(command: &CommandPlan) -> String {
+/// The special prefixes of a command (systemd.service(5)). Where stage1-skim changes to the app's
+/// user, the service knows nothing of that; else it may have one of systemd's (`DynamicUser=`).
+fn prefixes(app: &AppPlan, command: &CommandPlan) -> String {
+    let is_systemd_s = app.credentials == Credentials::default();
     let prefixes = [
         (command.may_fail, '-'),
         (command.keeps_variables, ':'),
         (command.privileges == Privileges::Full, '+'),
+        (command.privileges == Privileges::Root && is_systemd_s, '!'),
     ];
     let given = prefixes.iter().filter(|(given, _)| *given);
     given.map(|(_, prefix)| prefix).collect()
