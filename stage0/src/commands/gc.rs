@@ -1,17 +1,24 @@
 //! `skim gc`: takes away all pods that have exited, or never came to run.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use stage1_skim::gc::ProcessesLiveOn;
+use stage1_skim::pod_dir::read_plan;
 use stage1_skim::stdio;
 use stage1_skim::write::UnitDirectory;
 
 use super::output::for_each;
+use super::updating;
 use crate::gc::{Action, Collector, Rules, action, moved_at};
 use crate::host::Host;
 use crate::pod::directory::{Found, Pods};
+use crate::pod_file::SearchPath;
+use crate::service::directory::{self, ServiceDirectory};
+use crate::service::forgotten::{Traces, is_forgotten};
+use crate::service::versions::Versions;
 
 const HELP: &str = "\
 Examples:
@@ -22,7 +29,8 @@ Examples:
 
 A pod that has exited is marked: its units and mounts go, its directory stays for the grace
 period, which counts from then. Without a grace period it goes in the same run. What broke off
-while it was being prepared goes at once.";
+while it was being prepared goes at once. The versions of a service go, too, where its pod file
+and its pods are gone, and the newest version is older than a day.";
 
 /// Arguments of `skim gc`.
 #[derive(Args, Debug)]
@@ -48,6 +56,15 @@ pub struct GcArguments {
 /// Where a pod cannot be taken away; the others are.
 pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
     host.check_caller()?;
+    let code = collect(host, arguments)?;
+    match arguments.mark_only {
+        true => Ok(code),
+        false => Ok(code.max(forget(host, arguments.dry_run)?)),
+    }
+}
+
+/// Takes pods away.
+fn collect(host: &Host, arguments: &GcArguments) -> Result<u8> {
     let pods = Pods::new(&host.directory);
     let now = SystemTime::now();
     let rules = Rules {
@@ -99,6 +116,50 @@ pub fn run(host: &Host, arguments: &GcArguments) -> Result<u8> {
     })?;
     collector.finish()?;
     Ok(code)
+}
+
+/// Takes the versions of services away whose pod files are gone: they would keep their images.
+fn forget(host: &Host, dry_run: bool) -> Result<u8> {
+    let services = directory::names(&host.directory)?;
+    if services.is_empty() {
+        return Ok(0);
+    }
+    let path = SearchPath::new(&host.config);
+    let with_pods = with_pods(&Pods::new(&host.directory))?;
+    for_each(&services, |name| {
+        let traces = Traces {
+            has_file: path.may_have(name),
+            has_pod: with_pods.as_ref().is_none_or(|names| names.contains(name)),
+        };
+        // Most are in use: those need not be opened.
+        if traces.has_file || traces.has_pod {
+            return Ok(());
+        }
+        let is_over = |versions: &Versions| is_forgotten(traces, versions, updating::now());
+        if dry_run {
+            if is_over(&ServiceDirectory::peek(&host.directory, name)?) {
+                stdio::print(&format!("would remove the versions of {name}\n"))?;
+            }
+        } else if ServiceDirectory::remove(&host.directory, name, is_over)? {
+            stdio::print(&format!("removed the versions of {name}\n"))?;
+        }
+        Ok(())
+    })
+}
+
+/// The services that there are pods of; `None` where a pod's plan cannot be read.
+fn with_pods(pods: &Pods) -> Result<Option<BTreeSet<String>>> {
+    let mut names = BTreeSet::new();
+    for found in pods.list()? {
+        match read_plan(&found.path) {
+            Ok(plan) => names.extend(plan.service.map(|service| service.name)),
+            Err(error) => {
+                log::debug!("pod {}: {error:#}", found.uuid);
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(names))
 }
 
 fn would(action: Action) -> &'static str {

@@ -229,6 +229,19 @@ impl SearchPath {
         bail!(state)
     }
 
+    /// Whether there may be a pod file `name`, be it masked or faulty.
+    pub fn may_have(&self, name: &str) -> bool {
+        let mut directories = self.directories.iter();
+        directories.any(|directory| {
+            let path = directory.join(format!("{name}{EXTENSION}"));
+            match path.symlink_metadata() {
+                Ok(_) => true,
+                // What cannot be looked for may be there.
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            }
+        })
+    }
+
     /// The first directory's file of this name.
     fn first(&self, file: &str) -> Option<PathBuf> {
         let paths = self

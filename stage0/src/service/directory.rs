@@ -8,6 +8,7 @@
 //!     work            held as long as an update or a rollback is under way; who that is
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +17,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate};
 use rustix::io::Errno;
+use stage1_skim::remove::remove_tree;
 
 use super::versions::{Trial, Versions};
 use crate::store::directory;
@@ -153,6 +155,32 @@ impl ServiceDirectory {
             }
             _ => Ok(None),
         })
+    }
+
+    /// Removes the directory of the service `name` where `is_forgotten` says so of its versions
+    /// and nobody is at work on it; whether it did.
+    ///
+    /// # Errors
+    /// As [`ServiceDirectory::open`] and [`ServiceDirectory::read`], and where the file system
+    /// refuses.
+    pub fn remove(
+        skim_directory: &Path,
+        name: &str,
+        is_forgotten: impl FnOnce(&Versions) -> bool,
+    ) -> Result<bool> {
+        let service = Self::open(skim_directory, name)?;
+        let _lock = service.lock()?;
+        let work = service.file(WORK)?;
+        if !try_lock(&work)? || !is_forgotten(&service.read()?) {
+            return Ok(false);
+        }
+        let remove = || {
+            let top = directory::open_top(skim_directory)?;
+            let services = directory::open(top.as_fd(), SERVICES)?;
+            remove_tree(services.as_fd(), OsStr::new(name))
+        };
+        remove().with_context(|| format!("cannot remove the versions of the service {name}"))?;
+        Ok(true)
     }
 
     fn lock(&self) -> Result<File> {
@@ -293,6 +321,24 @@ mod tests {
         assert_eq!(service.clean_up(3).unwrap().unwrap().number, 2);
         assert_eq!(service.read().unwrap().current().unwrap().number, 1);
         assert_eq!(service.clean_up(3).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_removed_when_nobody_is_at_work() {
+        let root = lab();
+        let skim = root.path().join("skim");
+        let service = ServiceDirectory::open(&skim, "web").unwrap();
+        service
+            .change(|versions| Ok(versions.started(pins(1), 1)))
+            .unwrap();
+        let remove = |is| ServiceDirectory::remove(&skim, "web", |_| is).unwrap();
+        assert!(!remove(false));
+        let work = service.begin("skim update").unwrap();
+        assert!(!remove(true));
+        drop(work);
+        assert_eq!(names(&skim).unwrap(), ["web"]);
+        assert!(remove(true));
+        assert!(names(&skim).unwrap().is_empty());
     }
 
     #[test]
