@@ -82,6 +82,8 @@ pub struct Service {
     pub working_directory: Option<String>,
     /// `Environment=`.
     pub environment: Vec<(String, String)>,
+    /// Whether only `ExecStart=` runs as the user (`PermissionsStartOnly=`).
+    pub is_only_start_confined: bool,
     /// Whether it is of `Type=notify`.
     pub notify: bool,
 }
@@ -160,7 +162,7 @@ impl Planning<'_> {
             root: self.root,
             host: self.host,
         };
-        let mut settings = Settings::new(self, &paths, who, is_root);
+        let mut settings = Settings::new(self, &paths, who, is_root)?;
         let mut commands = Commands::default();
         for line in &self.unit.lines {
             let added = match line.section == "Service" && commands::is_command(&line.key) {
@@ -172,6 +174,9 @@ impl Planning<'_> {
         let sockets = sockets::plan(self)?;
         let (settings, mut service) = settings.finish()?;
         commands.append(arguments)?;
+        if service.is_only_start_confined {
+            commands.make_root();
+        }
         service.plan.name = self.unit.name.full.clone();
         service.plan.commands = commands.finish(&settings)?;
         service.plan.settings = settings;

@@ -79,6 +79,14 @@ impl Commands {
         }
     }
 
+    /// Has root run all but the app itself (`PermissionsStartOnly=`).
+    pub fn make_root(&mut self) {
+        let commands = self.0.iter_mut().filter(|c| c.key != "ExecStart");
+        for command in commands.filter(|c| c.privileges == Privileges::User) {
+            command.privileges = Privileges::Root;
+        }
+    }
+
     /// The commands, `settings` being the unit's others.
     ///
     /// # Errors

@@ -79,13 +79,24 @@ pub fn service_name(name: &str) -> Result<String> {
 /// # Errors
 /// Where the image has none such, it is masked, or its text is none of a unit file.
 pub fn find(tree: &Tree, name: &str) -> Result<ImageUnit> {
-    let asked = UnitName::parse(name)?;
-    let Some(found) = look_up(tree, &asked)? else {
+    let Some(unit) = find_any(tree, name)? else {
         bail!(
             "the image has no unit {name}: it is in none of {} of the image{}",
             DIRECTORIES.join(", "),
             others(tree)?
         );
+    };
+    Ok(unit)
+}
+
+/// Finds the unit `name`; `None` where the image has none such.
+///
+/// # Errors
+/// Where it is masked, or its text is none of a unit file.
+pub fn find_any(tree: &Tree, name: &str) -> Result<Option<ImageUnit>> {
+    let asked = UnitName::parse(name)?;
+    let Some(found) = look_up(tree, &asked)? else {
+        return Ok(None);
     };
     let name = found.name;
     let mut lines = lex(&found.file, &found.text)?;
@@ -99,7 +110,7 @@ pub fn find(tree: &Tree, name: &str) -> Result<ImageUnit> {
     for alias in aliases {
         names.extend(alias.value.split_whitespace().map(str::to_string));
     }
-    Ok(ImageUnit { name, names, lines })
+    Ok(Some(ImageUnit { name, names, lines }))
 }
 
 /// A unit's own file.

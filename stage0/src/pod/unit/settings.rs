@@ -116,19 +116,27 @@ pub struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     /// None yet.
-    pub fn new(planning: &'a Planning<'a>, paths: &'a Paths<'a>, who: Who, is_root: bool) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// As [`sockets::units`].
+    pub fn new(
+        planning: &'a Planning<'a>,
+        paths: &'a Paths<'a>,
+        who: Who,
+        is_root: bool,
+    ) -> Result<Self> {
+        Ok(Self {
             planning,
             paths,
             is_root: is_root || who.is_dynamic,
-            sockets: sockets::units(planning),
+            sockets: sockets::units(planning)?,
             directories: Directories::default(),
             settings: Vec::new(),
             service: Service {
                 who,
                 ..Service::default()
             },
-        }
+        })
     }
 
     /// Adds a line.
@@ -194,6 +202,8 @@ impl<'a> Settings<'a> {
                     self.push(Section::Service, key, &name.expand_value(value)?)?;
                 }
             }
+            // systemd would take it for all that stage1-skim starts, the app included.
+            "PermissionsStartOnly" => self.service.is_only_start_confined = is_yes(value),
             "Environment" => self.environment(value).context("Environment=")?,
             "EnvironmentFile" => self.environment_file(value)?,
             "WorkingDirectory" => self.working_directory(value)?,

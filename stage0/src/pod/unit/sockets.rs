@@ -84,9 +84,11 @@ fn named(unit: &ImageUnit) -> BTreeSet<String> {
 }
 
 /// The socket `name` of the image, where it is the unit's.
-fn own(planning: &Planning<'_>, name: &str) -> Option<ImageUnit> {
+fn own(planning: &Planning<'_>, name: &str) -> Result<Option<ImageUnit>> {
     // What the image has not is the host's.
-    let socket = find::find(planning.tree, name).ok()?;
+    let Some(socket) = find::find_any(planning.tree, name)? else {
+        return Ok(None);
+    };
     let stem = socket.name.full.strip_suffix(".socket");
     let mut service = stem.map(|stem| format!("{stem}.service"));
     for line in &socket.lines {
@@ -95,13 +97,20 @@ fn own(planning: &Planning<'_>, name: &str) -> Option<ImageUnit> {
         }
     }
     let is_own = service.is_some_and(|name| planning.unit.names.contains(&name));
-    is_own.then_some(socket)
+    Ok(is_own.then_some(socket))
 }
 
 /// The names of the units of the app's sockets, which the app's own take the place of.
-pub fn units(planning: &Planning<'_>) -> BTreeSet<String> {
+///
+/// # Errors
+/// Where one that the image has is masked or faulty.
+pub fn units(planning: &Planning<'_>) -> Result<BTreeSet<String>> {
     let names = named(planning.unit).into_iter();
-    names.filter(|name| own(planning, name).is_some()).collect()
+    let names = names.filter_map(|name| match own(planning, &name) {
+        Ok(socket) => socket.map(|_| Ok(name)),
+        Err(error) => Some(Err(error)),
+    });
+    names.collect()
 }
 
 /// The sockets of the unit; none where the user gives the app some by `--property=Sockets=`.
@@ -118,8 +127,10 @@ pub fn plan(planning: &Planning<'_>) -> Result<Vec<SocketPlan>> {
         names.len() <= SOCKETS_MAX,
         "the unit has over {SOCKETS_MAX} sockets"
     );
-    let sockets = names.iter().filter_map(|name| own(planning, name));
-    let plans: Result<Vec<_>> = sockets.map(|socket| one(planning, &socket)).collect();
+    let sockets = names
+        .iter()
+        .filter_map(|name| own(planning, name).transpose());
+    let plans: Result<Vec<_>> = sockets.map(|socket| one(planning, &socket?)).collect();
     let plans = plans?;
     let distinct: BTreeSet<_> = plans.iter().map(|plan| &plan.name).collect();
     ensure!(

@@ -287,6 +287,58 @@ fn prefixes_and_users_are_kept_apart() {
 }
 
 #[test]
+fn permissions_may_be_those_of_the_start_only() {
+    let unit = "[Service]\nUser=redis\nExecStartPre=/bin/a pre\nExecStart=/bin/a\n\
+                ExecStop=+/bin/a stop\nPermissionsStartOnly=yes\n";
+    let lab = Lab::new(&[("a.service", unit)]);
+    let plan = lab.planned("a.service", &["bin/a"]).unwrap();
+    let (text, root) = (rendered(&plan, "app.service"), rootfs(&plan.apps[0]));
+    assert_has(
+        &text,
+        &[
+            &format!("ExecStartPre=\"@{root}/bin/a\" \"{root}/bin/a\" \"pre\""),
+            &format!("ExecStop=\"+@{root}/bin/a\" \"{root}/bin/a\" \"stop\""),
+            &format!(
+                "ExecStart=\"@/stage1\" \"stage1-skim\" \"exec\" \"--uid=4242\" \"--gid=4343\" \"--\" \
+                 \"{root}/bin/a\" \"{root}/bin/a\""
+            ),
+        ],
+    );
+    assert!(!text.contains("PermissionsStartOnly"), "{text}");
+}
+
+#[test]
+fn a_dynamic_user_is_root_where_the_unit_says_so() {
+    let unit = "[Service]\nDynamicUser=yes\nExecStartPre=!/bin/a pre\nExecStart=/bin/a\n";
+    let lab = Lab::new(&[("a.service", unit)]);
+    let plan = lab.planned("a.service", &["bin/a"]).unwrap();
+    let (text, root) = (rendered(&plan, "app.service"), rootfs(&plan.apps[0]));
+    assert_has(
+        &text,
+        &[
+            "DynamicUser=yes",
+            &format!("ExecStartPre=\"!@{root}/bin/a\" \"{root}/bin/a\" \"pre\""),
+            &format!("ExecStart=\"@{root}/bin/a\" \"{root}/bin/a\""),
+        ],
+    );
+}
+
+#[test]
+fn a_socket_that_the_image_has_and_cannot_be_read_is_told() {
+    let unit = "[Unit]\nWants=a.socket\n[Service]\nExecStart=/bin/a\n";
+    let lab = Lab::new(&[("a.service", unit)]);
+    assert!(lab.planned("a.service", &["bin/a"]).is_ok());
+    for (text, says) in [
+        ("", "the unit a.socket is masked in the image"),
+        ("[Socket]\nx\n", "`x` is neither a section nor KEY=VALUE"),
+    ] {
+        lab.write(&format!("{UNITS}/a.socket"), text);
+        let message = message(lab.planned("a.service", &["bin/a"]));
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
 fn the_user_s_word_is_the_last() {
     let unit = "[Service]\nUser=redis\nExecStart=/bin/a\nEnvironment=A=unit B=unit\n\
                 EnvironmentFile=-/etc/default/a\nMemoryMax=1G\n";
