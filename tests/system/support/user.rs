@@ -126,6 +126,9 @@ impl User {
     /// What there is of pods, other than in the store: units, their files, directories, processes.
     #[track_caller]
     pub(crate) fn traces(&self) -> Vec<String> {
+        // systemd hears of the end of the holder that removed its pod a moment after the caller.
+        let removes = |units: &[String]| units.iter().any(|unit| unit.ends_with("-rm.scope"));
+        journal::until("the removal of pods has ended", || !removes(&self.units()));
         let mut traces = self.units();
         let look = "cd \"$1\" 2>/dev/null && find . -mindepth \"$2\" -name \"$3\" -prune";
         for (directory, depth, name) in [
