@@ -108,7 +108,7 @@ pub(super) const ROWS: &[Row] = &[
     row("skim check", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "docker: right")),
     row("skim check docker", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "docker: right")),
     row("skim check ./web.skim", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "web: right")),
-    row("skim check --dry-run docker", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "service run docker")),
+    row("skim check --dry-run docker", &[Does(OF_DOCKER)], SUCCEEDS, |_, said| says(said, "# /run/systemd/generator/docker.service")),
     row("skim check web", &[Does(OF_WEB)], SUCCEEDS, |_, said| {
         assert!(said.stdout.starts_with("web: right"), "{said:#?}");
         is("inactive");
