@@ -11,7 +11,8 @@ fn assert_went_back(web: &Web<'_>, outcome: &Outcome, why: &str) {
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     assert!(
         outcome.stderr.contains("version 2 did not come up"),
-        "{outcome:#?}"
+        "{outcome:#?}\n{:#}",
+        web.versions()
     );
     assert!(outcome.stderr.contains(why), "{why}: {outcome:#?}");
     assert!(
