@@ -148,9 +148,13 @@ impl<'a> Subject<'a> {
             images::for_start(fetcher, &versions, &wanted)
         })?;
         let pins = images::pins(&wanted, &images);
-        self.service.change(|versions| {
-            versions.started(pins, now());
-            versions.trim(self.keep());
+        self.service.change(|known| {
+            // An update that has gone back meanwhile has the say: what this start was told to run is
+            // what did not come up, and the unit is about to be restarted.
+            if *known == versions {
+                known.started(pins, now());
+                known.trim(self.keep());
+            }
             Ok(())
         })?;
         self.making(images, Some(plan))
