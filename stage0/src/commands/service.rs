@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use stage1_skim::bus::BlockingBus;
 use stage1_skim::names::PodUnits;
 use stage1_skim::notify::notify;
-use stage1_skim::pod::{PodPlan, ServicePlan};
+use stage1_skim::pod::ServicePlan;
 use stage1_skim::{pod_dir, systemd};
 
 use super::app_flags::AppFlags;
@@ -15,10 +15,11 @@ use super::making::{Making, PodKind, Source};
 use super::updating::Subject;
 use crate::gc::{Action, Collector};
 use crate::host::Host;
-use crate::pod::directory::{Found, LockedPod, Pods};
+use crate::pod::directory::{LockedPod, Pods};
 use crate::pod::state::{Stage, State};
 use crate::pod_file::find::Described;
 use crate::pod_file::{SearchPath, grammar};
+use crate::service::running::{self, Running};
 
 /// What systemd sets for the commands that follow the end of a service (systemd.exec(5)).
 const SERVICE_RESULT: &str = "SERVICE_RESULT";
@@ -70,9 +71,8 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
     leave_sockets_to_apps()?;
     let unit = own_unit()?;
     let pods = Pods::new(&host.directory);
-    for (found, _) in pods_of(&pods, name)? {
-        ensure!(
-            found.state != State::Running,
+    if let Some(Running { found, .. }) = Running::find(&pods, name)? {
+        bail!(
             "the pod {} of {name} runs already: stop it first (skim stop {})",
             found.uuid,
             found.uuid
@@ -166,37 +166,13 @@ fn unit_of(groups: &str) -> Option<String> {
         .next()
 }
 
-/// The pods of the service `name` that have come to run.
-fn pods_of(pods: &Pods, name: &str) -> Result<Vec<(Found, PodPlan)>> {
-    let mut all = Vec::new();
-    for found in pods.list()? {
-        if !matches!(found.stage, Stage::Run | Stage::ExitedGarbage) {
-            continue;
-        }
-        match pod_dir::read_plan(&found.path) {
-            Ok(plan) => {
-                let service = plan.service.as_ref();
-                if service.is_some_and(|service| service.name == name) {
-                    all.push((found, plan));
-                }
-            }
-            // It went meanwhile, or is another version's: skim gc knows what to do with it.
-            Err(error) => log::debug!("pod {}: {error:#}", found.uuid),
-        }
-    }
-    Ok(all)
-}
-
 /// Removes the service's pods that have exited: those of a crash, of the boot before, of the
 /// version before. At the end of a service that is to start again, and of the host, there is
 /// something better to do: the start that follows sweeps.
 fn sweep(host: &Host, name: &str) -> Result<u8> {
     let pods = Pods::new(&host.directory);
-    let exited = |found: &Found| matches!(found.state, State::Exited | State::ExitedGarbage);
-    let todo: Vec<_> = pods_of(&pods, name)?
-        .into_iter()
-        .filter(|(found, _)| exited(found))
-        .collect();
+    let exited = |state| matches!(state, State::Exited | State::ExitedGarbage);
+    let todo = running::pods_of(&pods, name, exited)?;
     if todo.is_empty() {
         return Ok(0);
     }
@@ -224,9 +200,7 @@ fn sweep(host: &Host, name: &str) -> Result<u8> {
 /// Reloads those apps of the running pod that can be reloaded.
 fn reload(host: &Host, name: &str) -> Result<u8> {
     let pods = Pods::new(&host.directory);
-    let mut running = pods_of(&pods, name)?.into_iter();
-    let running = running.find(|(found, _)| found.state == State::Running);
-    let Some((found, plan)) = running else {
+    let Some(Running { found, plan }) = Running::find(&pods, name)? else {
         bail!("no pod of {name} runs");
     };
     let units = PodUnits::new(&found.uuid);

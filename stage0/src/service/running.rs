@@ -23,22 +23,9 @@ impl Running {
     /// # Errors
     /// Where the pods cannot be listed.
     pub fn find(pods: &Pods, name: &str) -> Result<Option<Self>> {
-        for found in pods.list()? {
-            if found.state != State::Running {
-                continue;
-            }
-            match pod_dir::read_plan(&found.path) {
-                Ok(plan) => {
-                    let service = plan.service.as_ref();
-                    if service.is_some_and(|service| service.name == name) {
-                        return Ok(Some(Self { found, plan }));
-                    }
-                }
-                // It went meanwhile, or is another version's of skim.
-                Err(error) => log::debug!("pod {}: {error:#}", found.uuid),
-            }
-        }
-        Ok(None)
+        let running = pods_of(pods, name, |state| state == State::Running)?;
+        let first = running.into_iter().next();
+        Ok(first.map(|(found, plan)| Self { found, plan }))
     }
 
     /// Whether it runs from the images of a version.
@@ -55,6 +42,34 @@ impl Running {
     pub fn is_ready(&self) -> bool {
         self.found.path.join(names::READY_FILE).exists()
     }
+}
+
+/// The pods of the service `name` in the states that are meant, and their plans.
+///
+/// # Errors
+/// Where the pods cannot be listed.
+pub fn pods_of(
+    pods: &Pods,
+    name: &str,
+    is_meant: impl Fn(State) -> bool,
+) -> Result<Vec<(Found, PodPlan)>> {
+    let mut all = Vec::new();
+    for found in pods.list()? {
+        if !is_meant(found.state) {
+            continue;
+        }
+        match pod_dir::read_plan(&found.path) {
+            Ok(plan) => {
+                let service = plan.service.as_ref();
+                if service.is_some_and(|service| service.name == name) {
+                    all.push((found, plan));
+                }
+            }
+            // It went meanwhile, or is another version's: skim gc knows what to do with it.
+            Err(error) => log::debug!("pod {}: {error:#}", found.uuid),
+        }
+    }
+    Ok(all)
 }
 
 /// Takes a pod away that was prepared and never run.
