@@ -3,8 +3,8 @@
 //! in the journal.
 //!
 //! The app stays in the holder's process group, so that the keys of the terminal reach both: the
-//! holder leaves Ctrl-C to the app, and stops with it on Ctrl-Z. What a shell does with a job, it
-//! so does with the pod.
+//! holder leaves Ctrl-C and Ctrl-Z to the app, and stops once the app has stopped. What a shell
+//! does with a job, it so does with the pod.
 
 mod child;
 mod terminal;
@@ -240,9 +240,16 @@ impl Ends {
 impl Holder<'_> {
     async fn hold(&mut self) -> u8 {
         let terminal = Terminal::of_caller();
+        // A holder that is stopped by itself, a moment before or after its child, cannot tell a
+        // stop that is over from one that holds: it would stop once more after the shell's `fg`.
+        if terminal.is_some()
+            && let Err(error) = signals::outlast_terminal_stops()
+        {
+            log::debug!("{error:#}");
+        }
         let mut ends = Ends::default();
         match self.run_all(terminal.as_ref(), &mut ends).await {
-            Ok(()) => self.report(ends),
+            Ok(()) => self.report(ends).await,
             Err(error) => log::error!("{error:#}"),
         }
         let code = ends.code();
@@ -256,14 +263,14 @@ impl Holder<'_> {
 
     async fn run_all(&mut self, terminal: Option<&Terminal>, ends: &mut Ends) -> Result<()> {
         if self.app.pre_start.is_some() {
-            ends.pre_start = self.handler(Program::PreStart).await?;
+            ends.pre_start = self.handler(Program::PreStart, terminal).await?;
         }
         let is_prepared = matches!(ends.pre_start, Main::Never | Main::Exited(0));
         if is_prepared && !self.is_stopping {
             ends.app = self.run_app(terminal).await?;
         }
         if self.app.post_stop.is_some() {
-            ends.post_stop = self.handler(Program::PostStop).await?;
+            ends.post_stop = self.handler(Program::PostStop, terminal).await?;
         }
         Ok(())
     }
@@ -281,10 +288,10 @@ impl Holder<'_> {
     }
 
     /// A handler runs as root, and does not read what is meant for the app.
-    async fn handler(&mut self, handler: Program) -> Result<Main> {
+    async fn handler(&mut self, handler: Program, terminal: Option<&Terminal>) -> Result<Main> {
         let mut command = self.command(handler, None)?;
         command.stdin(Stdio::null());
-        self.wait_for(command, None).await
+        self.wait_for(command, terminal.cloned()).await
     }
 
     /// What becomes a program of the app.
@@ -374,8 +381,19 @@ impl Holder<'_> {
         }
     }
 
+    /// Whether the pod was asked to stop. systemd sends its signal to one process of the scope
+    /// after the other: the app may have ended before this process hears of it.
+    async fn is_asked_to_stop(&self) -> bool {
+        if self.is_stopping {
+            return true;
+        }
+        let scope = self.pod.units.scope();
+        let state = self.bus.unit_state(&scope).await;
+        state.is_ok_and(|(active, _)| active == "deactivating")
+    }
+
     /// An exit code of its own is for the app to explain; what it cannot is told.
-    fn report(&self, ends: Ends) {
+    async fn report(&self, ends: Ends) {
         let end = |end: Main| match end {
             Main::Never => CommandEnd::default(),
             Main::Exited(code) => CommandEnd::of_exit(code),
@@ -407,7 +425,7 @@ impl Holder<'_> {
         let is_worth_it = match ends.app {
             Main::Exited(0) | Main::Never => is_bad(ends.pre_start) || is_bad(ends.post_stop),
             Main::Exited(_) => finding.is_some(),
-            Main::Killed(signal) => !self.is_stopping && !is_of_user(signal),
+            Main::Killed(signal) => !is_of_user(signal) && !self.is_asked_to_stop().await,
         };
         if is_worth_it {
             log::error!("{}", facts.headline(finding.as_ref()));

@@ -1,7 +1,10 @@
 //! Signals, as events.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 use signal_hook::iterator::Signals;
 
 /// `SIGTERM`: what systemd sends to the holder when the pod's scope stops.
@@ -23,4 +26,48 @@ pub fn watch(notify: impl Fn(i32) + Send + 'static) -> Result<()> {
         .spawn(move || signals.forever().for_each(notify))
         .context("cannot start a thread")?;
     Ok(())
+}
+
+/// From now on no terminal stops this process. Its children are stopped as before; those that the
+/// caller has made this process ignore stay ignored, by the children too.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn outlast_terminal_stops() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status");
+    let ignored = ignored(&status.context("cannot read /proc/self/status")?);
+    for signal in [SIGTSTP, SIGTTIN, SIGTTOU] {
+        if ignored & (1 << (signal - 1)) != 0 {
+            continue;
+        }
+        // A handler, as an ignored signal would be ignored by the children. Nobody reads the flag.
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
+            .with_context(|| format!("cannot handle signal {signal}"))?;
+    }
+    Ok(())
+}
+
+/// The signals that a process ignores, the lowest bit being signal 1 (proc_pid_status(5),
+/// `SigIgn`). Pure.
+fn ignored(status: &str) -> u64 {
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read() {
+        let status = "Name:\ta\nSigBlk:\tffff\nSigIgn:\t0000000000280001\nSigCgt:\t0\n";
+        let expected = [SIGHUP, SIGTSTP, SIGTTOU];
+        let expected = expected
+            .iter()
+            .fold(0, |mask, signal| mask | 1 << (signal - 1));
+        assert_eq!(ignored(status), expected);
+        assert_eq!(ignored("Name:\ta\n"), 0);
+    }
 }

@@ -124,17 +124,15 @@ fn in_a_shell(host: &Host, steps: &[crate::support::terminal::Step<'_>]) -> Outc
     on_terminal(steps, ["bash", "--noprofile", "--rcfile", rc, "-i"])
 }
 
+/// Again and again, as fast as a machine types: neither stop nor `fg` may come too early or late.
 #[test]
 fn ctrl_z_stops_the_job_and_fg_goes_on() {
     let host = Host::new();
     let image = shell(&host, NAME, "echo app is up; cat; echo app ends");
     let run = format!("skim run --interactive {image}\n");
-    let outcome = in_a_shell(
-        &host,
-        &[
-            Expect("ready> "),
-            Send(&run),
-            Expect("app is up"),
+    let mut steps = vec![Expect("ready> "), Send(&run), Expect("app is up")];
+    for _ in 0..50 {
+        steps.extend([
             SUSPEND,
             Expect("Stopped"),
             Expect("ready> "),
@@ -145,11 +143,72 @@ fn ctrl_z_stops_the_job_and_fg_goes_on() {
             // What the terminal echoes, and what the app says.
             Expect("hello"),
             Expect("hello"),
-            END_OF_FILE,
-            Expect("app ends"),
+        ]);
+    }
+    steps.extend([
+        END_OF_FILE,
+        Expect("app ends"),
+        Expect("ready> "),
+        Send("echo code=$?; exit\n"),
+        Expect("code=0"),
+    ]);
+    let outcome = in_a_shell(&host, &steps);
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert_gone();
+}
+
+#[test]
+fn ctrl_z_is_for_the_app() {
+    let host = Host::new();
+    let script =
+        "trap 'echo not me' TSTP; echo app is up; read line || read line; echo app read $line";
+    let image = shell(&host, NAME, script);
+    let run = format!("skim run --interactive {image}\n");
+    let outcome = in_a_shell(
+        &host,
+        &[
+            Expect("ready> "),
+            Send(&run),
+            Expect("app is up"),
+            SUSPEND,
+            Expect("not me"),
+            Send("hello\n"),
+            Expect("app read hello"),
             Expect("ready> "),
             Send("echo code=$?; exit\n"),
             Expect("code=0"),
+        ],
+    );
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    assert!(!outcome.stdout.contains("Stopped"), "{outcome:#?}");
+    assert_gone();
+}
+
+#[test]
+fn ctrl_z_stops_a_handler() {
+    let host = Host::new();
+    let image = Image::busybox(&host, NAME).exec(&["/bin/echo", "app is up"]);
+    let handler = json!([
+        "/bin/sh",
+        "-c",
+        "echo handler is up; kill -TSTP 0; echo handler goes on"
+    ]);
+    let handlers = json!([{ "name": "pre-start", "exec": handler }]);
+    let image = image.app("eventHandlers", handlers).build();
+    let run = format!("skim run --interactive {}\n", image.display());
+    let outcome = in_a_shell(
+        &host,
+        &[
+            Expect("ready> "),
+            Send(&run),
+            Expect("handler is up"),
+            Expect("Stopped"),
+            Expect("ready> "),
+            Send("fg\n"),
+            Expect("handler goes on"),
+            Expect("app is up"),
+            Expect("ready> "),
+            Send("exit\n"),
         ],
     );
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");

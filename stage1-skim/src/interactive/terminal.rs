@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal as OwnSignal, raise};
 use rustix::process::{
-    Pid, Signal, getpgid, getpgrp, kill_process, kill_process_group, test_kill_process_group,
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, getpgrp, kill_process, kill_process_group,
+    test_kill_process_group, waitid,
 };
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
@@ -31,11 +32,10 @@ impl Terminal {
     /// The child has stopped, as for Ctrl-Z or a shell's `suspend`: this process stops, too, so
     /// that the caller's shell takes notice. Once it goes on, so does the child.
     pub fn stop_with(&self, child: Pid) {
-        // The terminal stops the whole group, in which case both may have been continued since.
-        if !is_stopped(child) {
+        let had_terminal = tcgetpgrp(&self.terminal).ok() == getpgid(Some(child)).ok();
+        if has_changed(child) {
             return;
         }
-        let had_terminal = tcgetpgrp(&self.terminal).ok() == getpgid(Some(child)).ok();
         // To this thread: it goes on only once the whole process does. One that is sent to the
         // process is for whichever thread comes first.
         if let Err(error) = raise(OwnSignal::SIGSTOP) {
@@ -45,15 +45,19 @@ impl Terminal {
         let Ok(group) = getpgid(Some(child)) else {
             return;
         };
-        if group == getpgrp() {
-            told(kill_process(child, Signal::CONT));
+        let is_own_job = group != getpgrp();
+        // A job of its own, such as a shell. In the background it gets no terminal.
+        if is_own_job && had_terminal && tcgetpgrp(&self.terminal) == Ok(getpgrp()) {
+            undisturbed(|| told(tcsetpgrp(&self.terminal, group)));
+        }
+        // A shell continues the whole job. Whoever has pressed Ctrl-Z since must not be overruled.
+        if has_changed(child) {
             return;
         }
-        // A job of its own, such as a shell. In the background it gets no terminal.
-        if had_terminal && tcgetpgrp(&self.terminal) == Ok(getpgrp()) {
-            told(tcsetpgrp(&self.terminal, group));
-        }
-        told(kill_process_group(group, Signal::CONT));
+        told(match is_own_job {
+            true => kill_process_group(group, Signal::CONT),
+            false => kill_process(child, Signal::CONT),
+        });
     }
 
     /// Takes the terminal back from a job that is no more, such as a shell that was killed, and
@@ -69,31 +73,38 @@ impl Terminal {
             // Of the caller's shell, which has put this job into the background.
             return;
         }
-        // The terminal stops whoever changes it from the background, unless this is blocked.
-        let mut blocked = SigSet::empty();
-        blocked.add(OwnSignal::SIGTTOU);
-        if let Err(error) = blocked.thread_block() {
-            log::debug!("cannot block a signal: {error}");
-            return;
-        }
-        if is_nobodys {
-            told(tcsetpgrp(&self.terminal, getpgrp()));
-        }
-        if let Some(modes) = self.modes.as_ref().filter(|_| was_killed) {
-            told(tcsetattr(&self.terminal, OptionalActions::Drain, modes));
-        }
-        if let Err(error) = blocked.thread_unblock() {
-            log::debug!("cannot unblock a signal: {error}");
-        }
+        undisturbed(|| {
+            if is_nobodys {
+                told(tcsetpgrp(&self.terminal, getpgrp()));
+            }
+            if let Some(modes) = self.modes.as_ref().filter(|_| was_killed) {
+                told(tcsetattr(&self.terminal, OptionalActions::Drain, modes));
+            }
+        });
     }
 }
 
-/// Whether a process is stopped (proc_pid_stat(5), the field after the name in parentheses).
-fn is_stopped(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    let stat = stat.unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    state.is_some_and(|state| state.starts_with('T'))
+/// Changes the terminal. It sends a signal to whoever does so from the background, and refuses,
+/// unless that is blocked.
+fn undisturbed(change: impl FnOnce()) {
+    let mut blocked = SigSet::empty();
+    blocked.add(OwnSignal::SIGTTOU);
+    if let Err(error) = blocked.thread_block() {
+        log::debug!("cannot block a signal: {error}");
+        return;
+    }
+    change();
+    if let Err(error) = blocked.thread_unblock() {
+        log::debug!("cannot unblock a signal: {error}");
+    }
+}
+
+/// Whether anything has become of a child since it was last seen to stop: it was continued, has
+/// perhaps stopped again, or ended. That is left to be waited for.
+fn has_changed(child: Pid) -> bool {
+    let any = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::EXITED;
+    let look = any | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(child), look), Ok(None))
 }
 
 fn told(done: rustix::io::Result<()>) {
