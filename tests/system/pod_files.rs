@@ -195,6 +195,29 @@ fn a_second_pod_of_a_name_is_refused() {
 }
 
 #[test]
+fn of_two_units_that_start_a_pod_at_once_one_does() {
+    let host = Host::new();
+    let image = sleeper(&host, "sleeper");
+    let mut files = Files::new(&host);
+    files.pod("pf-once", &format!("[App web]\nImage={image}\n"));
+    let units = ["pf-once.service", "skim-pod@pf-once.service"];
+    files.units.push(units[1].to_owned());
+    reload();
+    for _ in 0..3 {
+        let both = run("systemctl", ["start", units[0], units[1]]);
+        assert_eq!(both.code, Some(1), "{both:#?}");
+        let (runs, others): (Vec<_>, _) = units
+            .iter()
+            .partition(|unit| systemd::state(unit) == "active (running)");
+        assert_eq!((runs.len(), pods().len()), (1, 1), "{runs:?} {:?}", pods());
+        let status = systemd::property(others[0], "StatusText");
+        assert!(status.contains("of pf-once runs already"), "{status:?}");
+        run("systemctl", ["stop", runs[0]]).success();
+        run("systemctl", ["reset-failed", others[0]]).success();
+    }
+}
+
+#[test]
 fn two_pods_run_side_by_side() {
     let host = Host::new();
     let image = sleeper(&host, "sleeper");

@@ -71,13 +71,7 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
     leave_sockets_to_apps()?;
     let unit = own_unit()?;
     let pods = Pods::new(&host.directory);
-    if let Some(Running { found, .. }) = Running::find(&pods, name)? {
-        bail!(
-            "the pod {} of {name} runs already: stop it first (skim stop {})",
-            found.uuid,
-            found.uuid
-        );
-    }
+    let described = SearchPath::new(&host.config).describe(name)?;
     notify("STATUS=Making the pod");
     let after = BlockingBus::connect(&host.manager()?)?.after(&unit)?;
     let service = ServicePlan {
@@ -85,9 +79,16 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
         unit,
         after,
     };
-    let pod = match SearchPath::new(&host.config).describe(name)? {
-        Described::File(file) => Subject::new(host, *file)?.start(service),
+    let pod = match described {
+        Described::File(file) => {
+            let subject = Subject::new(host, *file)?;
+            let _starting = subject.service.begin_start()?;
+            ensure_none_runs(&pods, name)?;
+            subject.start(service)?
+        }
+        // Only one unit runs these.
         Described::Manifest { manifest, .. } => {
+            ensure_none_runs(&pods, name)?;
             let kind = PodKind {
                 service: Some(service),
                 ..PodKind::default()
@@ -95,7 +96,7 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
             let images = grammar::image_flags(&["--quiet".to_string()]);
             let images = images.map_err(anyhow::Error::msg)?;
             let source = Source::Manifest(manifest);
-            prepare(host, &pods, &images, &AppFlags::default(), source, kind)
+            prepare(host, &pods, &images, &AppFlags::default(), source, kind)?
         }
     };
     let launch = Launch {
@@ -104,7 +105,18 @@ fn run_pod(host: &Host, name: &str) -> Result<u8> {
         detach: false,
         rm: false,
     };
-    launch.run(&pods, pod?)
+    launch.run(&pods, pod)
+}
+
+fn ensure_none_runs(pods: &Pods, name: &str) -> Result<()> {
+    if let Some(Running { found, .. }) = Running::find(pods, name)? {
+        bail!(
+            "the pod {} of {name} runs already: stop it first (skim stop {})",
+            found.uuid,
+            found.uuid
+        );
+    }
+    Ok(())
 }
 
 fn prepare(

@@ -5,6 +5,7 @@
 //!   NAME/             0700, NAME of NAME.skim
 //!     lock            held while versions.json is read to be changed
 //!     versions.json   see Versions
+//!     start           held from the look whether a pod of it runs until there is one
 //!     work            held as long as an update or a rollback is under way; who that is
 //! ```
 
@@ -26,6 +27,7 @@ use crate::store::directory;
 const SERVICES: &str = "services";
 const LOCK: &str = "lock";
 const VERSIONS: &str = "versions.json";
+const START: &str = "start";
 const WORK: &str = "work";
 
 /// Most bytes of the versions.
@@ -46,6 +48,12 @@ pub struct ServiceDirectory {
 #[derive(Debug)]
 pub struct Work {
     // flock(2) locks go with their descriptor.
+    _file: File,
+}
+
+/// That this process starts the service: nobody else does until it is dropped.
+#[derive(Debug)]
+pub struct Starting {
     _file: File,
 }
 
@@ -141,6 +149,16 @@ impl ServiceDirectory {
         Ok(Work { _file: file })
     }
 
+    /// Begins a start. Two units can run one pod file, `NAME.service` and `skim-pod@NAME.service`:
+    /// the second one waits here until the first one's pod is there to be seen.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn begin_start(&self) -> Result<Starting> {
+        let _file = self.locked(START)?;
+        Ok(Starting { _file })
+    }
+
     /// Ends a trial that nobody is at work on any more: what was current before is so again.
     /// Returns it.
     ///
@@ -170,8 +188,8 @@ impl ServiceDirectory {
     ) -> Result<bool> {
         let service = Self::open(skim_directory, name)?;
         let _lock = service.lock()?;
-        let work = service.file(WORK)?;
-        if !try_lock(&work)? || !is_forgotten(&service.read()?) {
+        let (work, start) = (service.file(WORK)?, service.file(START)?);
+        if !try_lock(&work)? || !try_lock(&start)? || !is_forgotten(&service.read()?) {
             return Ok(false);
         }
         let remove = || {
@@ -184,7 +202,11 @@ impl ServiceDirectory {
     }
 
     fn lock(&self) -> Result<File> {
-        let file = self.file(LOCK)?;
+        self.locked(LOCK)
+    }
+
+    fn locked(&self, name: &str) -> Result<File> {
+        let file = self.file(name)?;
         rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
             .with_context(|| format!("cannot lock the service {}", self.name))?;
         Ok(file)
@@ -336,6 +358,9 @@ mod tests {
         let work = service.begin("skim update").unwrap();
         assert!(!remove(true));
         drop(work);
+        let start = service.begin_start().unwrap();
+        assert!(!remove(true));
+        drop(start);
         assert_eq!(names(&skim).unwrap(), ["web"]);
         assert!(remove(true));
         assert!(names(&skim).unwrap().is_empty());
