@@ -562,6 +562,17 @@ fn check_tells_what_is_wrong_and_what_would_be_made() {
         faulty.stdout.contains("loose.skim:2: [App web] Imgae=: "),
         "{faulty:#?}"
     );
+    // That its units are another pod's shows before it is installed.
+    let name = host.scratch().join("pf.skim");
+    fs::write(
+        &name,
+        format!("[App check-web]\nImage={image}\nSocket=81\n"),
+    )
+    .expect("cannot write");
+    let taken = skim(["check".as_ref(), name.as_os_str()]);
+    let why = "pf.skim: pf-check-web.socket is made of the pod file pf-check, too";
+    assert_eq!(taken.code, Some(254), "{taken:#?}");
+    assert!(taken.stdout.contains(why), "{taken:#?}");
     let missing = skim(["check", "pf-none"]);
     assert!(
         missing.stderr.contains("there is no pod file pf-none.skim"),

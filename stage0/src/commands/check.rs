@@ -35,6 +35,9 @@ Exit code: 254 where one is faulty.";
 /// Where systemd has the generator write.
 const GENERATED: &str = "/run/systemd/generator";
 
+/// What the units run, for a look at them.
+const SKIM: &str = "/usr/bin/skim";
+
 /// Arguments of `skim check`.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
@@ -72,6 +75,34 @@ struct FaultReport {
     what: String,
 }
 
+/// What the generator makes of the installed pod files that are right, by the names of those.
+struct Installed(Vec<(String, Vec<Output>)>);
+
+impl Installed {
+    fn read(search: &SearchPath) -> Self {
+        let names = search.names().unwrap_or_else(|partial| partial.read);
+        let outputs = |name: &str| {
+            let file = search.load(name).ok()??;
+            generator::outputs(&file, Path::new(SKIM)).ok()
+        };
+        let made = names.into_iter().map(|(name, _)| name);
+        let made = made.filter_map(|name| outputs(&name).map(|outputs| (name, outputs)));
+        Self(made.collect())
+    }
+
+    /// What a pod file shares with another one, in words. Pure.
+    fn shared(&self, name: &str, outputs: &[Output]) -> Option<String> {
+        let others = self.0.iter().filter(|(other, _)| other != name);
+        let mut others = others.flat_map(|(other, made)| made.iter().map(move |one| (other, one)));
+        let (other, output) =
+            others.find(|(_, one)| outputs.iter().any(|own| own.path() == one.path()))?;
+        Some(format!(
+            "{} is made of the pod file {other}, too: rename one, or its app",
+            output.path()
+        ))
+    }
+}
+
 /// Checks pod files; returns 254 where one is faulty.
 ///
 /// # Errors
@@ -91,10 +122,11 @@ pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
         files.extend(names.into_iter().map(|(name, _)| name));
     }
     let mut reports = Vec::new();
+    let installed = Installed::read(&search);
     for file in &files {
         match load(&search, file)? {
             Ok(Described::File(file)) if arguments.dry_run => print_units(&file)?,
-            checked => reports.push(report(host, file, checked)),
+            checked => reports.push(report(host, &installed, file, checked)),
         }
     }
     match arguments.format {
@@ -135,7 +167,12 @@ fn load(search: &SearchPath, text: &str) -> Result<Result<Described, Faults>> {
     }
 }
 
-fn report(host: &Host, name: &str, checked: Result<Described, Faults>) -> Report {
+fn report(
+    host: &Host,
+    installed: &Installed,
+    name: &str,
+    checked: Result<Described, Faults>,
+) -> Report {
     let mut report = Report {
         name: name.to_string(),
         path: None,
@@ -148,7 +185,7 @@ fn report(host: &Host, name: &str, checked: Result<Described, Faults>) -> Report
             report.name.clone_from(&file.name);
             report.path = Some(file.path.clone());
             report.sources.clone_from(&file.sources);
-            report.look_further(host, *file);
+            report.look_further(host, installed, *file);
         }
         Ok(Described::Manifest { path, .. }) => {
             report.sources.push(path.clone());
@@ -177,9 +214,14 @@ impl Report {
     }
 
     /// What the units and the images tell of a pod file that is right by itself.
-    fn look_further(&mut self, host: &Host, file: PodFile) {
-        if let Err(error) = generator::outputs(&file, Path::new("/usr/bin/skim")) {
-            self.fault(format!("{error:#}"));
+    fn look_further(&mut self, host: &Host, installed: &Installed, file: PodFile) {
+        match generator::outputs(&file, Path::new(SKIM)) {
+            Ok(outputs) => {
+                if let Some(shared) = installed.shared(&file.name, &outputs) {
+                    self.fault(shared);
+                }
+            }
+            Err(error) => self.fault(format!("{error:#}")),
         }
         let has_store = host.directory.join(store::DIRECTORY).is_dir();
         if host.need_root().is_err() {
