@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Docker and other pods on a machine that is killed, not shut down, and booted again.
+# Docker and other pods on a machine that is killed, then shut down, and booted again each time.
 #
 #   boot_tests_named PATTERN   whether a test's name contains PATTERN
 #   boot_tests_of_suite        makes a machine of MACHINE_SUITE, and adds up what tests/boot/steps says
@@ -29,5 +29,9 @@ boot_tests_of_suite() {
     machine_kill_power
     machine_boot
     run_tests "after the machine was killed, on $MACHINE_SUITE" machine_run /opt/tests/boot/steps killed
+    note "shutting the machine down, and booting it again"
+    machine_shut_down
+    machine_boot
+    run_tests "after the machine was shut down, on $MACHINE_SUITE" machine_run /opt/tests/boot/steps shut-down
     machine_drop
 }

@@ -7,6 +7,7 @@
 #   machine_boot              until systemd says that it is up
 #   machine_run COMMAND…      a service in it, with this script's stdin, stdout and stderr
 #   machine_kill_power        as a power cut; machine_boot boots it again
+#   machine_shut_down         as its operator would; machine_boot boots it again
 #   machine_drop              kills it, removes its directory; another may be made
 #   machine_remove            the same for a script that ends
 
@@ -72,6 +73,13 @@ machine_kill_power() {
     machine_halt "$MACHINE_DIR"
 }
 
+machine_shut_down() {
+    machine_enter systemctl poweroff
+    timeout 180 tail --pid="$MACHINE_NSPAWN" --sleep-interval=0.1 -f /dev/null ||
+        machine_failed "the machine did not shut down in 180 seconds"
+    machine_halt "$MACHINE_DIR"
+}
+
 # machine_halt DIR: kills what still runs of the machine and removes its cgroup.
 machine_halt() {
     local cgroup
@@ -106,13 +114,13 @@ machine_boot() {
     echo "$MACHINE_NSPAWN" >"$MACHINE_DIR/pid"
     local deadline=$((SECONDS + 90))
     until machine_up; do
-        kill -0 "$MACHINE_NSPAWN" 2>/dev/null || machine_boot_failed "the machine went away while it booted"
-        [[ $SECONDS -lt $deadline ]] || machine_boot_failed "the machine did not come up in 90 seconds"
+        kill -0 "$MACHINE_NSPAWN" 2>/dev/null || machine_failed "the machine went away while it booted"
+        [[ $SECONDS -lt $deadline ]] || machine_failed "the machine did not come up in 90 seconds"
         sleep 0.1
     done
 }
 
-machine_boot_failed() {
+machine_failed() {
     tail -n 20 "$MACHINE_DIR/console" >&2
     die "$1; its console is above"
 }
