@@ -33,6 +33,7 @@ mod packages;
 mod pod_files;
 mod prepare;
 mod progress;
+mod reexec;
 mod refusals;
 mod registry;
 mod relocation;

@@ -115,3 +115,25 @@ fn who_stops_the_service_has_the_say() {
     web.start();
     assert_eq!(web.runs(), "1");
 }
+
+#[test]
+fn systemd_may_be_executed_anew_meanwhile() {
+    let host = Host::new();
+    let web = Web::new(&host, "test-reexec", "", NOTIFY);
+    web.put("1", GOOD);
+    web.start();
+    let go = host.scratch().join("go");
+    let wait = format!("until test -e {}; do sleep 0.1; done", go.display());
+    web.put("2", &format!("{wait}; {GOOD}"));
+    let update = spawn(&["update", "--timeout=50s", web.name]);
+    journal::until("the new version is starting", || is_on(&web, "2"));
+    run("systemctl", ["daemon-reexec"]).success();
+    run("touch", [&go]).success();
+    journal::until("the new version is up", || {
+        systemd::state(&web.unit) == "active (running)"
+    });
+    run("systemctl", ["daemon-reexec"]).success();
+    let update = outcome(update).success();
+    assert!(!update.stderr.contains("broken off"), "{update:#?}");
+    assert_eq!((web.runs().as_str(), web.current()), ("2", 2));
+}
