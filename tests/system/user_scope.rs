@@ -1,12 +1,19 @@
 //! `skim --user`: pods of a user without privileges.
 
+mod images;
+mod refusals;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use crate::support::command::run;
 use crate::support::host::Host;
-use crate::support::image::{Image, PROGRAMS};
+use crate::support::image::Image;
 use crate::support::journal;
 use crate::support::user::User;
 
@@ -195,84 +202,6 @@ fn a_killed_holder_takes_the_pod_down() {
 }
 
 #[test]
-fn the_store_cannot_be_written_to_and_a_copy_can() {
-    let host = Host::new();
-    let user = user(&host);
-    let image = Image::busybox(&host, "writer")
-        .file("data/old", "old", 0o444)
-        .exec(&[
-            "/bin/sh",
-            "-c",
-            "cd $SKIM_ROOTFS/data && echo new >old && echo more >more && cat old",
-        ]);
-    let image = text(&image.build());
-    let refused = user.skim(&["run", "--rm", &image]);
-    assert_ne!(refused.code, Some(0));
-    assert!(refused.stdout.contains("Permission denied"), "{refused:?}");
-    for _ in 0..2 {
-        let copied = user
-            .skim(&["run", "--rm", &image, "--readonly-rootfs=false"])
-            .success();
-        assert_eq!(copied.stdout, "new\n", "the copy is each pod's own");
-    }
-    assert_eq!(user.traces(), Vec::<String>::new());
-    // Neither has changed the image.
-    let id = user
-        .skim(&["image", "list", "--fields=id", "--no-legend"])
-        .line();
-    user.skim(&["image", "verify", &id]).success();
-    let spoil = "cd \"$1\"/*/rootfs && chmod u+w . bin etc data data/old && echo bad >data/old \
-                 && touch new && rm -r bin && mkdir -p etc/sub/sub";
-    let trees = text(&user.state().join("images/trees"));
-    user.run("sh", &["-c", spoil, "sh", &trees]).success();
-    assert_ne!(user.skim(&["image", "verify", &id]).code, Some(0));
-    user.skim(&["image", "verify", "--repair", &id]);
-    user.skim(&["image", "verify", &id]).success();
-    let writable = "find \"$1\"/*/rootfs ! -type l -perm /222";
-    let writable = user.run("sh", &["-c", writable, "sh", &trees]);
-    assert_eq!(writable.success().stdout, "");
-    user.skim(&["image", "rm", &id]).success();
-    assert_eq!(
-        user.skim(&["image", "list", "--no-legend"])
-            .success()
-            .stdout,
-        ""
-    );
-    let trees = user.state().join("images/trees");
-    assert_eq!(fs::read_dir(trees).expect("it is there").count(), 0);
-}
-
-#[test]
-fn foreign_programs_run_from_a_home_with_a_blank() {
-    let host = Host::new();
-    let user = User::new(&host, NAME, UID, "my home é");
-    let musl = Image::tree(&host, "musl", "musl").exec(&["/bin/greet"]);
-    let musl = text(&musl.build());
-    let glibc = Image::tree(&host, "glibc", "glibc")
-        .file(
-            "bin/script",
-            "#!/bin/bash\necho \"script $BASH_VERSION\"; exec /bin/date +%%\n",
-            0o755,
-        )
-        .exec(&["/bin/script"]);
-    let glibc = text(&glibc.build());
-    for flags in [&[][..], &["--readonly-rootfs=false"]] {
-        let args = |image: &'static str| image;
-        let _ = args;
-        let mut musl_args = vec!["run", "--rm", &musl];
-        musl_args.extend(flags);
-        let outcome = user.skim(&musl_args).success();
-        assert!(!outcome.stdout.is_empty(), "{outcome:?}");
-        let mut glibc_args = vec!["run", "--rm", &glibc];
-        glibc_args.extend(flags);
-        let outcome = user.skim(&glibc_args).success();
-        assert!(outcome.stdout.starts_with("script 5"), "{outcome:?}");
-    }
-    assert!(Path::new(PROGRAMS).join("musl").is_dir());
-    assert_eq!(user.traces(), Vec::<String>::new());
-}
-
-#[test]
 fn what_is_prepared_runs_later() {
     let host = Host::new();
     let user = user(&host);
@@ -294,72 +223,6 @@ fn what_is_prepared_runs_later() {
         .success();
     assert_eq!(outcome.stdout, "ran\n");
     assert_eq!(user.traces(), Vec::<String>::new());
-}
-
-#[test]
-fn an_image_s_files_become_the_user_s() {
-    let host = Host::new();
-    let user = user(&host);
-    let image = Image::busybox(&host, "odd")
-        .file("secret", "kept", 0o000)
-        .file("suid", "x", 0o4755)
-        .file("shut/file", "x", 0o644)
-        .file("twin", "x", 0o644)
-        .exec(&["/bin/cat", "{volume:none}"]);
-    fs::hard_link(image.path("twin"), image.path("other")).expect("links are possible");
-    for (name, value) in [("user.kept", "1"), ("trusted.lost", "1")] {
-        run(
-            "setfattr",
-            ["-n", name, "-v", value, &text(&image.path("suid"))],
-        )
-        .success();
-    }
-    let made = run(
-        "mknod",
-        [&text(&image.path("null")), "c", "1", "3"].map(str::to_owned),
-    );
-    made.success();
-    std::os::unix::fs::chown(image.path("twin"), Some(33), Some(33)).expect("root may");
-    fs::set_permissions(image.path("shut"), fs::Permissions::from_mode(0o000)).expect("root may");
-    let image = text(&image.build());
-    let fetched = user.skim(&["fetch", &image]).success();
-    assert!(
-        fetched.stderr.contains("left out 1 device nodes"),
-        "{fetched:?}"
-    );
-    let id = fetched.stdout.trim().to_owned();
-    // The ID is that of the content, whoever imports it.
-    let roots = host.scratch().join("roots");
-    let of_root = run("skim", ["--dir", &text(&roots), "fetch", &image]).success();
-    assert_eq!(of_root.stdout.trim(), id);
-    let trees: Vec<_> = fs::read_dir(user.state().join("images/trees"))
-        .expect("it is there")
-        .map(|entry| entry.expect("it can be read").path().join("rootfs"))
-        .collect();
-    let [tree] = trees.as_slice() else {
-        panic!("one tree: {trees:?}")
-    };
-    let look = |name: &str| fs::symlink_metadata(tree.join(name)).expect(name);
-    let mode = |name: &str| look(name).mode() & 0o7777;
-    assert_eq!(
-        (mode("secret"), mode("suid"), mode("shut")),
-        (0o400, 0o555, 0o500)
-    );
-    assert_eq!(look("twin").ino(), look("other").ino());
-    assert!(!tree.join("null").exists());
-    let values = run("getfattr", ["-d", "-m", "-", &text(&tree.join("suid"))])
-        .success()
-        .stdout;
-    assert!(
-        values.contains("user.kept") && !values.contains("trusted"),
-        "{values}"
-    );
-    user.skim(&["image", "verify", &id]).success();
-    let out = user.home().join("out");
-    user.skim(&["image", "render", &id, &text(&out)]).success();
-    user.skim(&["image", "rm", &id]).success();
-    assert!(!tree.exists());
-    user.run("rm", &["-r", &text(&out)]).success();
 }
 
 #[test]
@@ -397,124 +260,6 @@ fn volumes_are_told_by_their_path() {
 }
 
 #[test]
-fn two_users_and_root_do_not_see_each_other() {
-    let host = Host::new();
-    let (one, two) = (user(&host), User::new(&host, "other", UID + 1, "other"));
-    let image = sleeper(&host, "own");
-    let of_root = run("skim", ["run", "--detach", &image]).line();
-    let of_one = one.skim(&["run", "--detach", &image]).line();
-    let of_two = two.skim(&["run", "--detach", &image]).line();
-    for (user, own) in [(&one, &of_one), (&two, &of_two)] {
-        assert_eq!(&user.skim(&["list", "--quiet"]).line(), own);
-        for foreign in [&of_root, &of_one, &of_two]
-            .into_iter()
-            .filter(|uuid| *uuid != own)
-        {
-            for verb in ["stop", "rm", "enter", "status"] {
-                assert_eq!(user.skim(&[verb, foreign]).code, Some(254), "{verb}");
-            }
-        }
-        user.skim(&["gc"]).success();
-    }
-    assert_eq!(run("skim", ["list", "--quiet"]).line(), of_root);
-    // A user with another's directories in the environment is told so.
-    let foreign = one.run(
-        "env",
-        &[
-            "XDG_RUNTIME_DIR=/run/user/4322",
-            "skim",
-            "--user",
-            "stop",
-            &of_one,
-        ],
-    );
-    assert_eq!(foreign.code, Some(254));
-    assert!(foreign.stderr.contains("XDG_RUNTIME_DIR"), "{foreign:?}");
-    let running = |user: &User, uuid: &str| {
-        let state = user.systemctl(&["is-active", &service(uuid, "own")]).stdout;
-        state.trim_end() == "active"
-    };
-    assert!(running(&one, &of_one) && running(&two, &of_two));
-    one.skim(&["stop", &of_one]).success();
-    assert!(running(&two, &of_two));
-    run("skim", ["stop", &of_root]).success();
-    run("skim", ["gc"]).success();
-    assert!(running(&two, &of_two));
-    two.skim(&["stop", &of_two]).success();
-    for user in [&one, &two] {
-        user.skim(&["gc"]).success();
-        assert_eq!(user.traces(), Vec::<String>::new());
-    }
-}
-
-#[test]
-fn what_takes_root_is_refused_by_name() {
-    let host = Host::new();
-    let user = user(&host);
-    let image = sleeper(&host, "asks");
-    for (args, says) in [
-        (
-            &["run", &image, "--user=33"][..],
-            "--user=33 cannot be used",
-        ),
-        (&["run", &image, "--root=image"], "--root=image takes root"),
-        (
-            &["run", &image, "--caps-retain=CAP_KILL"],
-            "capabilities-retain-set takes root",
-        ),
-        (
-            &["run", &image, "--property=AmbientCapabilities=CAP_KILL"],
-            "AmbientCapabilities",
-        ),
-        (&["run", "--user", &image], "before the verb"),
-        (&["list", "--user"], "before the verb"),
-        (&["export", "x", "y.aci"], "skim --user cannot export"),
-    ] {
-        let refused = user.skim(args);
-        assert_eq!(refused.code, Some(254), "{args:?}: {refused:?}");
-        assert!(refused.stderr.contains(says), "{args:?}: {refused:?}");
-        assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
-    }
-    let plain = user.run("skim", &["run", &image]);
-    assert_eq!(plain.code, Some(254));
-    assert!(plain.stderr.contains("skim --user run"), "{plain:?}");
-    let root = run("skim", ["--user", "list"]);
-    assert_eq!(root.code, Some(254));
-    assert!(
-        root.stderr.contains("--user is for users other than root"),
-        "{root:?}"
-    );
-    assert_eq!(user.traces(), Vec::<String>::new());
-}
-
-#[test]
-fn without_a_user_manager_it_is_said_what_to_do() {
-    let host = Host::new();
-    let user = User::without_manager(&host, NAME, UID, NAME);
-    let image = sleeper(&host, "nowhere");
-    let refused = user.skim(&["run", &image]);
-    assert_eq!(refused.code, Some(254));
-    assert!(refused.stderr.contains("enable-linger"), "{refused:?}");
-    assert!(!user.state().join("pods").exists());
-}
-
-#[test]
-fn an_image_of_another_user_runs_with_a_warning() {
-    let host = Host::new();
-    let user = user(&host);
-    let image = Image::busybox(&host, "web").user("33", "33");
-    let image = text(&image.exec(&["/bin/id", "-u"]).build());
-    let outcome = user.skim(&["run", "--rm", &image]).success();
-    assert_eq!(outcome.stdout, "4321\n");
-    assert!(
-        outcome
-            .stderr
-            .contains("its image asks for the user 33; it runs as you"),
-        "{outcome:?}"
-    );
-}
-
-#[test]
 fn the_dry_run_names_the_user_s_directory() {
     let host = Host::new();
     let user = user(&host);
@@ -531,5 +276,39 @@ fn the_dry_run_names_the_user_s_directory() {
         config.contains(&local) && config.contains("/etc/skim"),
         "{config}"
     );
+    assert_eq!(user.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_connection_starts_the_app() {
+    let host = Host::new();
+    let user = user(&host);
+    let answer = "import socket\nconnection, _ = socket.socket(fileno=3).accept()\n\
+                  connection.sendall(b'hello')\nconnection.close()\n";
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.expect("a port is free").port();
+    let ports =
+        json!([{ "name": "web", "protocol": "tcp", "port": port, "socketActivated": true }]);
+    let image = Image::busybox(&host, "lazy")
+        .file("answer.py", answer, 0o644)
+        .exec(&["/bin/sh", "-c", "exec python3 $SKIM_ROOTFS/answer.py"])
+        .app("ports", ports);
+    let uuid = user
+        .skim(&["run", "--detach", &text(&image.build())])
+        .line();
+    for _ in 0..2 {
+        assert_eq!(main_pid(&user, &uuid, "lazy"), "0");
+        let mut said = String::new();
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        connection.read_to_string(&mut said).expect("it answers");
+        assert_eq!(said, "hello");
+        journal::until("the app has ended", || {
+            let unit = service(&uuid, "lazy");
+            user.systemctl(&["is-active", &unit]).stdout == "inactive\n"
+        });
+    }
+    user.skim(&["stop", &uuid]).success();
+    TcpListener::bind(("127.0.0.1", port)).expect("nobody listens any more");
+    user.skim(&["gc"]).success();
     assert_eq!(user.traces(), Vec::<String>::new());
 }
