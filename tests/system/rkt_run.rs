@@ -153,8 +153,9 @@ fn rkt_exit_several_apps() {
     let host = Host::new();
     let ready = host.scratch().join("ready");
     let ready = ready.to_str().expect("UTF-8");
-    let patient = format!("trap 'exit 0' TERM; touch {ready}; sleep 1000 & wait");
-    let hasty = format!("until test -e {ready}; do :; done; exit 5");
+    // What is forked while systemd sends its signals may miss them, and is waited for.
+    let patient = format!("trap 'exit 0' TERM; sleep 1000 & touch {ready}; wait");
+    let hasty = format!("until test -e {ready}; do sleep 0.1; done; exit 5");
     let other = Image::busybox(&host, "other").build();
     let sleeper = Image::busybox(&host, "sleeper")
         .exec(&["/bin/sh", "-c", &patient])
