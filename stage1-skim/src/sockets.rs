@@ -82,6 +82,7 @@ fn settings(
         Setting::unit("Description", escape::text(&description)),
         Setting::unit("CollectMode", "inactive-or-failed"),
         Setting::unit("StopWhenUnneeded", "yes"),
+        Setting::unit("PartOf", units.scope()),
     ];
     settings.extend_from_slice(order);
     settings.extend([

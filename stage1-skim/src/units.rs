@@ -134,11 +134,15 @@ fn service(
 /// `[Unit]`: the app lives no longer than its pod's scope, and starts after the apps that it
 /// requires.
 ///
-/// The scope wants its apps and propagates its stop to them (see [`crate::bus::Scope`]); should
-/// it end without a stop, as when the holder is killed, nothing needs the apps any more and
-/// `StopWhenUnneeded=` stops them; those that a connection starts stop with their sockets
-/// ([`sockets`]). `BindsTo=` the scope would say the same in one word, but a
-/// scope exists only while it runs, so that systemd-analyze(1) would find fault with every unit.
+/// The scope wants its apps, and they stop with it as parts of it. Should it end without a stop, as
+/// when the holder is killed, it stops them all the same (see [`crate::bus::Scope`]), and nothing
+/// needs them any more (`StopWhenUnneeded=`); those that a connection starts stop with their
+/// sockets ([`sockets`]). `BindsTo=` the scope would say the same in one word, but a scope exists
+/// only while it runs, so that systemd-analyze(1) would find fault with every unit.
+///
+/// The scope's `PropagatesStopTo=` alone will not do: systemd 257 asks an app's stop of it only
+/// where no other app's has asked for it before, and forgets it where that other app has ended
+/// already. Then the apps after that one would run on, and the pod would not stop.
 ///
 /// `Requires=`, not `BindsTo=`, between apps: else an app would stay down after one that it
 /// requires has failed and been restarted.
@@ -154,6 +158,7 @@ fn dependencies(plan: &PodPlan, app: &AppPlan, names: &PodUnits) -> Vec<Setting>
     if !sockets::start(plan, app) {
         settings.push(Setting::unit("StopWhenUnneeded", "yes"));
     }
+    settings.push(Setting::unit("PartOf", names.scope()));
     settings.push(Setting::unit("After", names.scope()));
     for required in &app.requires {
         settings.push(Setting::unit("Requires", names.service(required)));

@@ -119,6 +119,33 @@ fn a_clean_exit_leaves_the_others_running() {
     assert_eq!(systemd::state(&pod.scope()), "active (running)");
 }
 
+/// Each time in another order of systemd's choice: what it stops for the sake of an app that has
+/// ended already, it must stop for the pod's.
+#[test]
+fn apps_after_one_that_has_ended_stop_with_their_pod() {
+    let host = Host::new();
+    let brief = Image::busybox(&host, "brief").exec(&["/bin/true"]).build();
+    let lasting = sleeper(&host, "lasting");
+    let cursor = Cursor::now();
+    for _ in 0..6 {
+        let pod = Pod::start([&brief, &lasting]);
+        let brief = pod.service("brief");
+        journal::until("the brief app has exited", || {
+            systemd::state(&brief) == "inactive (dead)"
+        });
+        pod.stop();
+        pod.wait_until_gone();
+        gc();
+    }
+    // Else the holder waits for its apps until systemd kills it, and then they are stopped.
+    let messages = cursor.messages(&["_PID=1"]).into_iter();
+    let late: Vec<_> = messages
+        .filter(|message| message.text.contains("timed out"))
+        .map(|message| message.text)
+        .collect();
+    assert_eq!(late, Vec::<String>::new());
+}
+
 #[test]
 fn a_pod_whose_apps_have_all_exited_has_exited() {
     let host = Host::new();
