@@ -4,7 +4,7 @@
 MACHINE_PACKAGES=(mmdebstrap debian-archive-keyring systemd-container util-linux)
 FULL_MACHINE_PACKAGES=(qemu-system-x86 e2fsprogs)
 BUILD_PACKAGES=(gcc libc6-dev musl-tools appc-spec python3 bzip2 xz-utils zstd)
-LINT_PACKAGES=(shellcheck)
+LINT_PACKAGES=(shellcheck lintian)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]

@@ -2,6 +2,7 @@
 # The packages, tried on machines that have no skim.
 #
 #   build_packages DIR                   two versions of them, in DIR/1 and DIR/2
+#   packages_are_clean DIR               what Debian's own checker says of them
 #   packaging_tests_named KIND PATTERN   whether a test's name contains PATTERN
 #   packaging_tests KIND DIR             all of KIND, deb or rpm, on a machine of MACHINE_SUITE
 
@@ -10,6 +11,13 @@ build_packages() {
     for revision in 1 2; do
         SKIM_PACKAGE_TOOLS=$CACHE/package-tools SKIM_PACKAGE_REVISION=$revision "$REPO/packaging/packages" "$1/$revision"
     done
+}
+
+# Whose address it is, whoever distributes them knows. That the programs are static, and that the
+# removal of skim stops its slice, is on purpose.
+packages_are_clean() {
+    lintian --allow-root --fail-on error,warning \
+        --suppress-tags bogus-mail-host,shared-library-lacks-prerequisites,maintainer-script-calls-systemctl "$1"/1/*.deb
 }
 
 packaging_tests_named() {
