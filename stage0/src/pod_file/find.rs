@@ -147,8 +147,7 @@ impl SearchPath {
             return Ok(None);
         }
         let mut texts: Vec<_> = main.into_iter().collect();
-        let directory = format!("{name}{EXTENSION}.d");
-        for path in self.dropins(&directory, &mut faults) {
+        for path in self.dropins(name, &mut faults) {
             texts.extend(read(&path, &mut faults));
         }
         Partial::result(texts, faults).map(Some)
@@ -253,12 +252,14 @@ impl SearchPath {
             .find(|path| path.symlink_metadata().is_ok())
     }
 
-    /// The drop-ins in the order in which they hold; of several of one name the first directory's.
-    /// What is wrong is added to `faults`.
-    fn dropins(&self, directory: &str, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+    /// The drop-ins of the pod file `name` in the order in which they hold; of several of one name
+    /// the first directory's. What is wrong is added to `faults`.
+    fn dropins(&self, name: &str, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
         let mut found = BTreeMap::new();
-        for above in &self.directories {
-            let directory = above.join(directory);
+        let directories = dropin_directories(name).into_iter();
+        let directories = directories
+            .flat_map(|below| self.directories.iter().map(move |above| above.join(&below)));
+        for directory in directories {
             for file in files(&directory, faults) {
                 if file.ends_with(".conf") {
                     let path = directory.join(&file);
@@ -273,6 +274,18 @@ impl SearchPath {
         }
         found.into_values().take(DROPINS_MAX).collect()
     }
+}
+
+/// The directories of drop-ins for the pod file `name`, the most specific first: its own, those of
+/// the beginnings of its name up to a dash, that of all pod files (systemd.unit(5)). Pure.
+fn dropin_directories(name: &str) -> Vec<String> {
+    let dashes = name.rmatch_indices('-').map(|(at, dash)| at + dash.len());
+    let beginnings = dashes.filter(|end| *end < name.len());
+    let beginnings = beginnings.map(|end| format!("{}{EXTENSION}.d", &name[..end]));
+    let own = format!("{name}{EXTENSION}.d");
+    // `.skim` without its dot.
+    let all = format!("{}.d", &EXTENSION[1..]);
+    [own].into_iter().chain(beginnings).chain([all]).collect()
 }
 
 /// The names of files in a directory, which may be missing. A name that is not UTF-8 is none of

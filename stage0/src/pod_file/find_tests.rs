@@ -81,6 +81,30 @@ fn the_first_directory_wins_and_an_empty_file_masks() {
 }
 
 #[test]
+fn drop_ins_may_be_of_several_pod_files() {
+    let label = |value: &str| format!("[App web]\nEnvironment={value}=1\n");
+    let places = Places::new();
+    places
+        .put("usr/node-web-1.skim", "[App web]\nImage=a\n")
+        .put("usr/node-web-1.skim.d/10-one.conf", &label("OWN"))
+        .put("etc/node-web-.skim.d/10-one.conf", &label("HIDDEN"))
+        .put("etc/node-web-.skim.d/15-web.conf", &label("WEB"))
+        .put("etc/node-.skim.d/20-node.conf", &label("NODE"))
+        .put("etc/skim.d/12-all.conf", &label("ALL"))
+        // Not up to a dash.
+        .put("etc/node.skim.d/30-not.conf", &label("NOT"))
+        .put("etc/node-web.skim.d/30-not.conf", &label("NOT"));
+    let file = places.search().load("node-web-1").unwrap().unwrap();
+    let flags = &file.apps[0].arguments.flags;
+    let names: Vec<_> = flags
+        .environment
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(names, ["OWN", "ALL", "WEB", "NODE"]);
+}
+
+#[test]
 fn drop_ins_of_all_directories_are_merged_by_name() {
     let places = Places::new();
     places
