@@ -92,14 +92,19 @@ impl Host {
 
     /// Where the user's credentials for registries are.
     pub fn credentials(&self) -> CredentialFiles {
+        /// root's home, as systemd takes it without asking any database.
+        const ROOT_HOME: &str = "/root";
         let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let uid = rustix::process::getuid();
+        // A system service has no HOME, and pods' services fetch as who has logged in by hand.
+        let home = directory("HOME").or_else(|| uid.is_root().then(|| ROOT_HOME.into()));
         CredentialFiles::new(&CredentialEnvironment {
             registry_auth_file: directory("REGISTRY_AUTH_FILE").map(Into::into),
             xdg_runtime_dir: directory("XDG_RUNTIME_DIR").map(Into::into),
             xdg_config_home: directory("XDG_CONFIG_HOME").map(Into::into),
             docker_config: directory("DOCKER_CONFIG").map(Into::into),
-            home: directory("HOME").map(Into::into),
-            uid: rustix::process::getuid().as_raw(),
+            home: home.map(Into::into),
+            uid: uid.as_raw(),
         })
     }
 
