@@ -97,6 +97,9 @@ pub struct Trial {
     pub switched: bool,
     /// Whether it was made for this trial, and is not known to anybody else.
     pub is_new: bool,
+    /// Why its images were rejected before, where they are tried again by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
 }
 
 /// All versions of a service.
@@ -288,11 +291,16 @@ impl Versions {
     /// Where there is no current version, or a trial is under way.
     pub fn stage(&mut self, found: Pins, pod: &str, now: u64) -> Result<u64> {
         let references = references(&found);
+        ensure!(self.trial.is_none(), "another version is on trial already");
         // By hand it is tried again, and known anew.
-        self.versions
-            .retain(|version| version.rejected.is_none() || !is_same(&version.apps, &found));
+        let again =
+            |version: &mut Version| version.rejected.is_some() && is_same(&version.apps, &found);
+        let rejected = self.versions.extract_if(.., again).last();
         let number = self.add(found, Why::Update, now);
         self.stage_version(number, references, pod, true)?;
+        if let Some(trial) = &mut self.trial {
+            trial.rejected = rejected.and_then(|version| version.rejected);
+        }
         Ok(number)
     }
 
@@ -321,6 +329,7 @@ impl Versions {
             pod: pod.to_owned(),
             switched: false,
             is_new,
+            rejected: None,
         });
         Ok(())
     }
@@ -358,13 +367,13 @@ impl Versions {
     }
 
     /// Ends the trial: what was current before is so again. The version is rejected for `reason`;
-    /// where there is none, it was broken off, and nothing is known of it.
+    /// where there is none, it was broken off, and no more is known of it than before.
     ///
     /// Returns the version's number, `None` where there was no trial.
     pub fn go_back(&mut self, reason: Option<&str>, keep: usize) -> Option<u64> {
         let trial = self.trial.take()?;
         self.current = Some(trial.before);
-        match reason {
+        match reason.or(trial.rejected.as_deref()) {
             Some(reason) => {
                 let rejected = |version: &&mut Version| version.number == trial.number;
                 if let Some(version) = self.versions.iter_mut().find(rejected) {

@@ -109,6 +109,22 @@ fn an_update_is_staged_switched_to_and_accepted() {
     assert_eq!(versions.pinned("web", "r"), Some(&id(2)));
 }
 
+/// The timer must not try by itself what has failed once, whatever came between.
+#[test]
+fn what_failed_is_known_after_a_retry_by_hand_that_was_broken_off() {
+    let mut versions = updated(&[], 3);
+    fail(&mut versions, 2, Some("it failed"));
+    fail(&mut versions, 2, None);
+    let known = versions.candidate(&web("r", 2));
+    assert!(
+        matches!(known, Candidate::Rejected(version) if version.rejected.as_deref() == Some("it failed"))
+    );
+    assert_eq!((current(&versions), numbers(&versions)), (1, vec![1, 3]));
+    // What is not known to fail stays unknown.
+    fail(&mut versions, 4, None);
+    assert_eq!(versions.candidate(&web("r", 4)), Candidate::New);
+}
+
 #[test]
 fn what_failed_is_known_and_not_taken_again() {
     let mut versions = updated(&[], 3);
