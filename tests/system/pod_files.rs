@@ -490,6 +490,8 @@ fn check_tells_what_is_wrong_and_what_would_be_made() {
     let why = "pf.skim: pf-check-web.socket is made of the pod file pf-check, too";
     assert_eq!(taken.code, Some(254), "{taken:#?}");
     assert!(taken.stdout.contains(why), "{taken:#?}");
+    let dry = skim(["check".as_ref(), "--dry-run".as_ref(), name.as_os_str()]);
+    assert_eq!((dry.code, &dry.stdout), (Some(254), &taken.stdout));
     let missing = skim(["check", "pf-none"]);
     assert!(
         missing.stderr.contains("there is no pod file pf-none.skim"),

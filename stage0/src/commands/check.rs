@@ -96,8 +96,10 @@ impl Installed {
         let mut others = others.flat_map(|(other, made)| made.iter().map(move |one| (other, one)));
         let (other, output) =
             others.find(|(_, one)| outputs.iter().any(|own| own.path() == one.path()))?;
+        // The generator goes by the names.
+        let (first, second) = (name.min(other), name.max(other));
         Some(format!(
-            "{} is made of the pod file {other}, too: rename one, or its app",
+            "{} is made of the pod file {other}, too: {first} gets it, and {second} fails; rename one, or its app",
             output.path()
         ))
     }
@@ -125,7 +127,9 @@ pub fn run(host: &Host, arguments: &CheckArguments) -> Result<u8> {
     let installed = Installed::read(&search);
     for file in &files {
         match load(&search, file)? {
-            Ok(Described::File(file)) if arguments.dry_run => print_units(&file)?,
+            Ok(Described::File(file)) if arguments.dry_run => {
+                reports.extend(print_units(&installed, &file)?);
+            }
             checked => reports.push(report(host, &installed, file, checked)),
         }
     }
@@ -173,13 +177,7 @@ fn report(
     name: &str,
     checked: Result<Described, Faults>,
 ) -> Report {
-    let mut report = Report {
-        name: name.to_string(),
-        path: None,
-        sources: Vec::new(),
-        faults: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut report = Report::new(name);
     match checked {
         Ok(Described::File(file)) => {
             report.name.clone_from(&file.name);
@@ -207,6 +205,16 @@ fn report(
 }
 
 impl Report {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            path: None,
+            sources: Vec::new(),
+            faults: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     fn fault(&mut self, what: String) {
         let path = self.path.clone().unwrap_or_default();
         let line = None;
@@ -308,11 +316,18 @@ fn print(reports: &[Report], only_faults: bool) -> Result<()> {
     Ok(())
 }
 
-/// Prints the units as `systemctl cat` does.
-fn print_units(file: &PodFile) -> Result<()> {
-    let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/skim".into());
+/// Prints the units as `systemctl cat` does; or returns why there would be none.
+fn print_units(installed: &Installed, file: &PodFile) -> Result<Option<Report>> {
+    let own = std::env::current_exe().unwrap_or_else(|_| SKIM.into());
+    let outputs = generator::outputs(file, &own)?;
+    if let Some(shared) = installed.shared(&file.name, &outputs) {
+        let mut report = Report::new(&file.name);
+        report.path = Some(file.path.clone());
+        report.fault(shared);
+        return Ok(Some(report));
+    }
     let mut blocks = Vec::new();
-    for output in generator::outputs(file, &own)? {
+    for output in outputs {
         blocks.push(match output {
             Output::File(name, text) => format!("# {GENERATED}/{name}\n{text}"),
             Output::Link(path, to) => format!("# {GENERATED}/{path} -> {to}\n"),
@@ -322,5 +337,6 @@ fn print_units(file: &PodFile) -> Result<()> {
         let path = file.path.display();
         blocks.push(format!("# {path}: Generate=no, no unit is made of it\n"));
     }
-    stdio::print(&(blocks.join("\n") + "\n"))
+    stdio::print(&(blocks.join("\n") + "\n"))?;
+    Ok(None)
 }
