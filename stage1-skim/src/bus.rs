@@ -27,6 +27,10 @@ pub use self::watch::{Restart, ServiceRun, Watch};
 /// time limits. A daemon-reload answers when it is done, and runs generators before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How long the processes of a scope may take to end, in microseconds: systemd's own default,
+/// which distributions shorten.
+const STOP_TIMEOUT: u64 = 90_000_000;
+
 /// How many messages may wait to be read. While a call waits for its answer nobody reads events,
 /// and a full queue would hold up the answer.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
@@ -37,6 +41,10 @@ const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const SOCKET_INTERFACE: &str = "org.freedesktop.systemd1.Socket";
+const JOB_INTERFACE: &str = "org.freedesktop.systemd1.Job";
+
+/// What systemd says of a job that is over.
+const NO_SUCH_OBJECT: &str = "org.freedesktop.DBus.Error.UnknownObject";
 
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -166,6 +174,23 @@ impl Bus {
         Ok(())
     }
 
+    /// Whether systemd knows nothing of a job any more, an object path.
+    ///
+    /// # Errors
+    /// Where systemd does not answer.
+    pub async fn has_ended(&self, job: &str) -> Result<bool> {
+        match self.job_type(job).await {
+            Ok(_) => Ok(false),
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_OBJECT => Ok(true),
+            Err(error) => Err(error).context("cannot look for a job"),
+        }
+    }
+
+    /// `JobType` of a job, an object path.
+    async fn job_type(&self, job: &str) -> zbus::Result<Message> {
+        self.get_at(job.to_owned(), JOB_INTERFACE, "JobType").await
+    }
+
     /// Loads a unit, and keeps systemd from unloading it while this connection lasts.
     ///
     /// # Errors
@@ -203,6 +228,7 @@ impl Bus {
                 "DefaultDependencies",
                 Variant::from(scope.default_dependencies),
             ),
+            ("TimeoutStopUSec", Variant::from(STOP_TIMEOUT)),
         ];
         // "replace", as the slice above all pods may have a stop job queued: the pod before this
         // one may have been the last in it.

@@ -75,6 +75,8 @@ pub struct Holder<'a> {
     follower: Option<Follower>,
     /// What takes the apps' output, where it does not go to the journal by itself.
     pub relay: Option<Relay>,
+    /// Whether a job may have ended unheard.
+    is_to_check: bool,
     is_announced: bool,
     stop: Stop,
     /// What the service manager was told last, where one listens.
@@ -116,6 +118,7 @@ impl<'a> Holder<'a> {
             unobserved: BTreeSet::new(),
             follower: None,
             relay: None,
+            is_to_check: false,
             is_announced: false,
             stop: Stop::NotAsked,
             told: is_heard.then(String::new),
@@ -219,6 +222,9 @@ impl<'a> Holder<'a> {
             if self.progress.has_failed() || self.stop == Stop::Wanted {
                 self.stop_pod().await;
             }
+            if self.is_to_check && self.unobserved.is_empty() {
+                self.check_again().await;
+            }
             if self.progress.is_ready() && !self.is_announced {
                 self.announce().await;
             }
@@ -235,6 +241,18 @@ impl<'a> Holder<'a> {
             if self.stop == Stop::Lost {
                 bail!("systemd ended the pod while the bus was away");
             }
+        }
+    }
+
+    /// After a time in which nobody heard systemd: a unit whose job has ended then, and has not
+    /// started it, is given another one.
+    async fn check_again(&mut self) {
+        self.is_to_check = false;
+        if self.stop == Stop::NotAsked
+            && !self.is_announced
+            && let Err(error) = self.check_jobs().await
+        {
+            log::error!("{error:#}");
         }
     }
 
@@ -264,6 +282,7 @@ impl<'a> Holder<'a> {
             Event::Reexecuted => {
                 log::debug!("systemd was executed anew");
                 self.unobserved.extend(self.units.watched());
+                self.is_to_check = true;
                 self.observe_again().await;
             }
             Event::Disconnected => self.reconnect().await,
@@ -375,6 +394,7 @@ impl<'a> Holder<'a> {
                         for (unit, observed) in states {
                             observed.take_in(&mut self.progress, &unit);
                         }
+                        self.is_to_check = true;
                         return;
                     }
                     Err(error) => log::debug!("{error:#}"),

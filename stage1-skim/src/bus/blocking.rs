@@ -46,7 +46,7 @@ impl BlockingBus {
         let mut events = self.events.borrow_mut();
         zbus::block_on(async {
             let job = self.bus.start_scope(scope).await?;
-            events.wait_for(&job).await
+            events.wait_for(&self.bus, &job).await.map(drop)
         })
     }
 
@@ -64,7 +64,7 @@ impl Systemd for BlockingBus {
         let mut events = self.events.borrow_mut();
         zbus::block_on(async {
             match self.bus.request_stop(unit).await? {
-                Some(job) => events.wait_for(&job).await,
+                Some(job) => events.wait_for(&self.bus, &job).await.map(drop),
                 None => Ok(()),
             }
         })

@@ -1,11 +1,17 @@
 //! What systemd says of its own accord: signals, as events.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use futures_lite::{StreamExt, future};
 use zbus::message::Type;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath};
 
-use super::{SERVICE, UNIT_INTERFACE, object_path};
+use super::{Bus, SERVICE, UNIT_INTERFACE, object_path};
+use crate::timer;
+
+/// After how long without its end a job is asked for, and again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Something that systemd said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,16 +59,30 @@ impl Listener {
         future::poll_once(self.next()).await
     }
 
-    /// Waits for the end of a job.
+    /// Waits for the end of a job; its result, `None` where that was not heard: what systemd says
+    /// while it is executed anew reaches nobody.
     ///
     /// # Errors
     /// Where the connection breaks off.
-    pub async fn wait_for(&mut self, job: &OwnedObjectPath) -> Result<()> {
+    pub async fn wait_for(&mut self, bus: &Bus, job: &OwnedObjectPath) -> Result<Option<String>> {
         loop {
-            match self.next().await {
-                Event::JobRemoved { job: ended, .. } if ended == job.as_str() => return Ok(()),
-                Event::Disconnected => bail!("the connection to the bus broke off"),
-                _ => (),
+            let event = async { Some(self.next().await) };
+            let pause = async {
+                timer::sleep(LOOK_INTERVAL).await;
+                None
+            };
+            match future::or(event, pause).await {
+                Some(Event::JobRemoved {
+                    job: ended, result, ..
+                }) if ended == job.as_str() => return Ok(Some(result)),
+                Some(Event::Disconnected) => bail!("the connection to the bus broke off"),
+                Some(_) => (),
+                None => match bus.has_ended(job.as_str()).await {
+                    Ok(true) => return Ok(None),
+                    Ok(false) => (),
+                    // As while it is executed anew.
+                    Err(error) => log::debug!("{error:#}"),
+                },
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What is asked of a service that a pod runs as, and of its apps.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_lite::future;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
-use super::{BlockingBus, Bus, Event, MANAGER, UNIT_INTERFACE};
+use super::{BlockingBus, Bus, JOB_INTERFACE, MANAGER, UNIT_INTERFACE};
 
 /// Whether a unit that ends is to start once it has: its job is of the type `kind` and in `state`.
 /// A start that runs is the one that fails just now; one that waits follows. Pure.
@@ -25,12 +25,14 @@ impl Bus {
         self.property(unit, UNIT_INTERFACE, "After").await
     }
 
-    /// `CanReload`: whether a unit can be reloaded.
+    /// Whether a unit can be reloaded now: it has a way to (`CanReload`), and is active.
     ///
     /// # Errors
     /// Where systemd does not answer.
     pub async fn can_reload(&self, unit: &str) -> Result<bool> {
-        self.property(unit, UNIT_INTERFACE, "CanReload").await
+        let can: bool = self.property(unit, UNIT_INTERFACE, "CanReload").await?;
+        let (active, _) = self.unit_state(unit).await?;
+        Ok(can && matches!(active.as_str(), "active" | "reloading"))
     }
 
     /// Whether a unit that ends is to start once it has, as its jobs go.
@@ -44,7 +46,7 @@ impl Bus {
             return Ok(false);
         }
         let path = path.into_inner();
-        let of_job = |name| self.get_at(path.clone(), "org.freedesktop.systemd1.Job", name);
+        let of_job = |name| self.get_at(path.clone(), JOB_INTERFACE, name);
         match future::try_zip(of_job("JobType"), of_job("State")).await {
             Ok((kind, state)) => Ok(is_followed_by_start(&text(&kind)?, &text(&state)?)),
             // It has ended meanwhile.
@@ -112,21 +114,13 @@ impl BlockingBus {
         zbus::block_on(async {
             let job = self.bus.manager.reload_unit(unit, "replace").await;
             let job = job.with_context(|| format!("systemd refuses to reload {unit}"))?;
-            loop {
-                match events.next().await {
-                    Event::JobRemoved {
-                        job: ended, result, ..
-                    } if ended == job.as_str() => {
-                        ensure!(
-                            result == "done",
-                            "the reload of {unit} ended with: {result}"
-                        );
-                        return Ok(());
-                    }
-                    Event::Disconnected => bail!("the connection to the system bus broke off"),
-                    _ => (),
-                }
-            }
+            let result = events.wait_for(&self.bus, &job).await?;
+            let result = result.unwrap_or_else(|| "done".to_owned());
+            ensure!(
+                result == "done",
+                "the reload of {unit} ended with: {result}"
+            );
+            Ok(())
         })
     }
 }
