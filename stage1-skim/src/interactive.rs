@@ -35,8 +35,8 @@ pub use self::child::{Program, become_app};
 /// The entrypoint by which the holder's child becomes the app.
 pub const ENTRYPOINT: &str = "become-app";
 
-/// How long the app may take to end when the pod is stopped: less than systemd gives the scope
-/// (`DefaultTimeoutStopSec=`), so that the holder is there to tell.
+/// How long the app may take to end when the pod is stopped: less than the scope has
+/// (`TimeoutStopSec=`), so that the holder is there to tell.
 const STOP_TIMEOUT: Duration = Duration::from_secs(80);
 
 /// What the isolators of an app set that a slice can have, too (systemd.resource-control(5)).
@@ -183,7 +183,7 @@ async fn start_scope(pod: &PodDir, manager: &Manager) -> Result<Bus> {
         default_dependencies: true,
     };
     let job = bus.start_scope(&scope).await?;
-    jobs.wait_for(&job).await?;
+    jobs.wait_for(&bus, &job).await?;
     drop(lock);
     // The app must be in there from its beginning.
     ensure!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN};
 use signal_hook::iterator::Signals;
 
 /// `SIGTERM`: what systemd sends to the holder when the pod's scope stops.
@@ -28,15 +28,19 @@ pub fn watch(notify: impl Fn(i32) + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// From now on no terminal stops this process. Its children are stopped as before; those that the
-/// caller has made this process ignore stay ignored, by the children too.
+/// From now on neither Ctrl-Z nor a read of the terminal by somebody else of this process's group
+/// stops this process. Its children are stopped as before; signals that the caller has made this
+/// process ignore stay ignored, by the children too.
+///
+/// Not so SIGTTOU, which a terminal sends until nobody writes any more (`stty tostop`): this
+/// process may write itself, and would do so for ever.
 ///
 /// # Errors
 /// Where the kernel refuses.
 pub fn outlast_terminal_stops() -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status");
     let ignored = ignored(&status.context("cannot read /proc/self/status")?);
-    for signal in [SIGTSTP, SIGTTIN, SIGTTOU] {
+    for signal in [SIGTSTP, SIGTTIN] {
         if ignored & (1 << (signal - 1)) != 0 {
             continue;
         }
@@ -62,8 +66,8 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_read() {
-        let status = "Name:\ta\nSigBlk:\tffff\nSigIgn:\t0000000000280001\nSigCgt:\t0\n";
-        let expected = [SIGHUP, SIGTSTP, SIGTTOU];
+        let status = "Name:\ta\nSigBlk:\tffff\nSigIgn:\t0000000000180001\nSigCgt:\t0\n";
+        let expected = [SIGHUP, SIGTSTP, SIGTTIN];
         let expected = expected
             .iter()
             .fold(0, |mask, signal| mask | 1 << (signal - 1));

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{NAME, assert_gone, shell};
-use crate::support::command::Outcome;
+use crate::support::command::{Outcome, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
 use crate::support::terminal::Step::{self, Expect, Send};
@@ -60,7 +60,10 @@ fn in_a_shell(host: &Host, steps: &[Step<'_>]) -> Outcome {
 #[test]
 fn ctrl_z_stops_the_job_and_fg_goes_on() {
     let host = Host::new();
-    let image = shell(&host, NAME, "echo app is up; cat; echo app ends");
+    // All by itself: what a child of the app's has begun to read when the app stops, the kernel
+    // may give to the child.
+    let script = "echo app is up; while read line; do echo $line; done; echo app ends";
+    let image = shell(&host, NAME, script);
     let run = format!("skim run --interactive {image}\n");
     let mut steps = vec![Expect("ready> "), Send(&run), Expect("app is up")];
     for _ in 0..50 {
@@ -113,6 +116,33 @@ fn ctrl_z_is_for_the_app() {
     );
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     assert!(!outcome.stdout.contains("Stopped"), "{outcome:#?}");
+    assert_gone();
+}
+
+/// Where the terminal stops whoever writes to it from the background, so it does skim.
+#[test]
+fn what_skim_says_waits_for_the_foreground() {
+    let host = Host::new();
+    let image = shell(&host, NAME, "kill -KILL $$");
+    skim(["fetch", &image]).success();
+    let run = format!("stty tostop; skim run --quiet --interactive {image} &\n");
+    let outcome = in_a_shell(
+        &host,
+        &[
+            Expect("ready> "),
+            Send(&run),
+            Expect("ready> "),
+            Send("until jobs | grep Stopped; do sleep 0.1; done\n"),
+            // Not what was typed.
+            Expect("Stopped   "),
+            Expect("ready> "),
+            Send("fg\n"),
+            Expect("killed by SIGKILL"),
+            Expect("ready> "),
+            Send("exit\n"),
+        ],
+    );
+    assert!(outcome.code.is_some(), "{outcome:#?}");
     assert_gone();
 }
 
