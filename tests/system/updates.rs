@@ -6,12 +6,15 @@ mod interrupted;
 mod sockets;
 mod web;
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use self::web::{FOREVER, HTTP, NOTIFY, Web};
 use crate::support::command::{run, skim};
 use crate::support::host::Host;
-use crate::support::registry::{Guard, Registry};
+use crate::support::registry::{Guard, PASSWORD, Registry, credentials};
 use crate::support::systemd;
 
 #[test]
@@ -107,6 +110,63 @@ fn a_rollback_holds_over_restarts_and_against_the_timer() {
         outcome.stderr.contains("there is no version 9"),
         "{outcome:#?}"
     );
+}
+
+/// What root has logged in to, root's services may use: `systemctl start` and the timer.
+#[test]
+fn images_of_a_registry_that_wants_a_password() {
+    let host = Host::new();
+    let registry = Registry::start(&host, Guard::Basic);
+    let _trusted = registry.authority().trusted();
+    let image = registry.image("web:1");
+    let web = Web::of(&host, "test-private", "AutoUpdate=yes\n", "", &image);
+    web.push(&registry, "1");
+    assert_ne!(run("systemctl", ["start", &web.unit]).code, Some(0));
+    let file = credentials(&host, "config.json", &registry.address(), PASSWORD);
+    let login = Login::new(&file);
+    web.start();
+    assert_eq!(web.runs(), "1");
+    web.push(&registry, "2");
+    run("systemctl", ["start", "skim-update.service"]).success();
+    assert_eq!((web.runs().as_str(), web.current()), ("2", 2));
+    drop(login);
+}
+
+/// What `docker login` of root's has left, gone when dropped.
+struct Login;
+
+impl Login {
+    const PLACE: &str = "/root/.docker/config.json";
+
+    #[track_caller]
+    fn new(file: &Path) -> Self {
+        let place = Path::new(Self::PLACE);
+        fs::create_dir_all(place.parent().expect("it is a file")).expect("it can be made");
+        fs::copy(file, place).expect("it can be copied");
+        Self
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        fs::remove_file(Self::PLACE).expect("it is there");
+    }
+}
+
+#[test]
+fn what_was_started_often_can_be_updated_and_rolled_back() {
+    let host = Host::new();
+    let web = Web::new(&host, "test-often", "", "");
+    web.write_unit("[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=2\n");
+    web.put("1", FOREVER);
+    web.start();
+    run("systemctl", ["restart", &web.unit]).success();
+    web.put("2", FOREVER);
+    web.update(&[]).success();
+    assert_eq!(web.runs(), "2");
+    run("systemctl", ["restart", &web.unit]).success();
+    skim(["rollback", web.name]).success();
+    assert_eq!((web.runs().as_str(), web.current()), ("1", 1));
 }
 
 #[test]

@@ -171,11 +171,9 @@ fn unit_of(groups: &str) -> Option<String> {
         let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
         matches!(controllers, "" | "name=systemd").then_some(path)
     });
-    let units = systemd.filter_map(|path| path.rsplit('/').next());
-    units
-        .filter(|unit| unit.ends_with(".service"))
-        .map(str::to_string)
-        .next()
+    // What runs before and after the main process has a cgroup of its own, where one is delegated.
+    let units = systemd.filter_map(|path| path.rsplit('/').find(|unit| unit.ends_with(".service")));
+    units.map(str::to_string).next()
 }
 
 /// Removes the service's pods that have exited: those of a crash, of the boot before, of the
@@ -248,6 +246,10 @@ mod tests {
             (
                 "5:cpu:/a.service\n1:name=systemd:/system.slice/b.service\n",
                 Some("b.service"),
+            ),
+            (
+                "0::/skim.slice/docker.service/.control\n",
+                Some("docker.service"),
             ),
             ("0::/user.slice/user-0.slice/session-1.scope\n", None),
             ("", None),

@@ -25,6 +25,8 @@ pub struct Observation {
     pub is_stopped: bool,
     /// The unit's `ActiveState`.
     pub active: String,
+    /// Whether the unit has started, and its `ExecStartPost=` runs.
+    pub is_in_post: bool,
     /// The unit's `InvocationID`, which is another one for each run.
     pub invocation: Vec<u8>,
     /// The unit's `NRestarts`.
@@ -158,6 +160,8 @@ impl Judge {
                 self.phase = Phase::Starting(now);
                 return None;
             }
+            // The version is up. What takes time now is the removal of the pod before it.
+            Job::Runs if seen.is_in_post => return None,
             Job::Runs => return late,
             // Another job took its place: a stop, or a restart by hand, which is judged as well.
             Job::Ended(result) if result == "canceled" => match seen.active.as_str() {
@@ -224,6 +228,7 @@ mod tests {
             job,
             is_stopped: false,
             active: active.into(),
+            is_in_post: false,
             invocation: vec![1],
             restarts: 0,
             end: "exit-code, code 1".into(),
@@ -302,6 +307,11 @@ mod tests {
         stopping.invocation = vec![0];
         let steps = [vec![stopping; 50], vec![seen(Job::Runs, "activating"); 200]];
         assert_eq!(judge(steps.concat()).0, 49 + 90);
+        // Nor what is done once the new one has started.
+        let mut post = seen(Job::Runs, "activating");
+        post.is_in_post = true;
+        let steps = [vec![post; 200], vec![up(); 10]];
+        assert_eq!(judge(steps.concat()), (205, Some(Verdict::Good)));
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Switch<'_> {
             return self.stopped(before);
         }
         self.service.change(|versions| versions.switch())?;
+        // What was started often of late is no fault of the version that comes.
+        if let Err(error) = watch.reset_failed() {
+            log::debug!("{error:#}");
+        }
         match watch.restart(Restart::IfItRuns) {
             Ok(true) => (),
             Ok(false) => return self.stopped(before),
@@ -229,6 +233,7 @@ impl Switch<'_> {
             is_stopped: watch.is_stopped(),
             end: end(&run),
             active: run.active,
+            is_in_post: run.is_in_post,
             invocation: run.invocation,
             restarts: run.restarts,
             apps,
@@ -303,6 +308,7 @@ mod tests {
         ] {
             let run = ServiceRun {
                 active: "failed".into(),
+                is_in_post: false,
                 invocation: Vec::new(),
                 restarts: 0,
                 started: 0,

@@ -14,19 +14,17 @@ use crate::timer;
 
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
-const JOB_INTERFACE: &str = "org.freedesktop.systemd1.Job";
 
 /// What systemd says where a job would take the place of another one.
 const DESTRUCTIVE: &str = "org.freedesktop.systemd1.TransactionIsDestructive";
-
-/// What systemd says of a job that is over.
-const GONE: &str = "org.freedesktop.DBus.Error.UnknownObject";
 
 /// A service, as it is at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceRun {
     /// `ActiveState`.
     pub active: String,
+    /// Whether its `ExecStartPost=` runs: it has started, and is not yet active (`SubState`).
+    pub is_in_post: bool,
     /// `InvocationID`: another one for each run.
     pub invocation: Vec<u8>,
     /// `NRestarts`.
@@ -96,7 +94,7 @@ impl Watch {
         new.is_stopped = self.is_stopped;
         new.job.clone_from(&self.job);
         if let Some((job, None)) = &self.job
-            && zbus::block_on(new.is_gone(job))?
+            && zbus::block_on(new.bus.has_ended(job))?
         {
             let result = unseen_result(&new.see()?.active);
             new.job = Some((job.clone(), Some(result.to_owned())));
@@ -124,7 +122,10 @@ impl Watch {
             arguments,
         );
         let reply = match zbus::block_on(call) {
-            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == DESTRUCTIVE => {
+            // It may be another unit's job, of one that this one wants: that passes.
+            Err(zbus::Error::MethodError(name, ..))
+                if name.as_str() == DESTRUCTIVE && self.is_to_stop()? =>
+            {
                 return Ok(false);
             }
             reply => reply.with_context(|| format!("systemd refuses to restart {}", self.unit))?,
@@ -132,6 +133,16 @@ impl Watch {
         let job: OwnedObjectPath = reply.body().deserialize()?;
         self.job = Some((job.to_string(), None));
         Ok(true)
+    }
+
+    /// Whether a job of the service's own stops it, or the host goes down.
+    fn is_to_stop(&self) -> Result<bool> {
+        zbus::block_on(async {
+            let job = self.bus.property(&self.unit, UNIT_INTERFACE, "Job").await?;
+            let (number, path): (u32, OwnedObjectPath) = job;
+            let is_stop = number != 0 && self.is_stop(path.as_str()).await?;
+            Ok(is_stop || self.bus.is_host_stopping().await?)
+        })
     }
 
     /// Forgets that the service has failed, and how often it was started.
@@ -197,6 +208,10 @@ impl Watch {
         zbus::block_on(async {
             Ok(ServiceRun {
                 active: bus.property(unit, UNIT_INTERFACE, "ActiveState").await?,
+                is_in_post: bus
+                    .property::<String>(unit, UNIT_INTERFACE, "SubState")
+                    .await?
+                    == "start-post",
                 invocation: bus.property(unit, UNIT_INTERFACE, "InvocationID").await?,
                 restarts: bus.property(unit, SERVICE_INTERFACE, "NRestarts").await?,
                 started: bus
@@ -229,26 +244,10 @@ impl Watch {
         Ok(())
     }
 
-    async fn is_gone(&self, job: &str) -> Result<bool> {
-        match self.job_type(job).await {
-            Ok(_) => Ok(false),
-            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == GONE => Ok(true),
-            Err(error) => Err(error).context("cannot look for a job"),
-        }
-    }
-
-    async fn job_type(&self, job: &str) -> zbus::Result<Message> {
-        let properties = Some("org.freedesktop.DBus.Properties");
-        let arguments = &(JOB_INTERFACE, "JobType");
-        let connection = &self.bus.connection;
-        let call = connection.call_method(Some(SERVICE), job, properties, "Get", arguments);
-        call.await
-    }
-
     /// Whether somebody's job stops the service. One that is over at once started nothing: that
     /// takes its time.
     async fn is_stop(&self, job: &str) -> Result<bool> {
-        match self.job_type(job).await {
+        match self.bus.job_type(job).await {
             Ok(reply) => {
                 let kind: OwnedVariant = reply.body().deserialize()?;
                 Ok(String::try_from(kind)? == "stop")

@@ -116,7 +116,10 @@ fn an_app_that_is_restarted_again_and_again() {
 fn restarted_again_and_again(name: &'static str, script: &str) {
     let host = Host::new();
     let web = Web::new(&host, name, "AutoUpdate=yes\n", "");
-    web.write_unit("Restart=always\nRestartSec=100ms\n");
+    let limit = "[Unit]\nStartLimitIntervalSec=0\n";
+    web.write_unit(&format!(
+        "{limit}[Service]\nRestart=always\nRestartSec=100ms\n"
+    ));
     web.put("1", FOREVER);
     web.start();
     web.put("2", script);

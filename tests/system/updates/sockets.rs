@@ -19,32 +19,6 @@ while True:
     connection.sendall(os.environ['WEB'].encode())
     connection.close()";
 
-/// A socket unit that listens for a service, gone when dropped.
-struct Socket(String);
-
-impl Socket {
-    #[track_caller]
-    fn new(name: &str, port: &Port) -> Self {
-        let text = format!(
-            "[Socket]\nListenStream={}\nService={name}.service\n",
-            port.address()
-        );
-        let unit = format!("{name}.socket");
-        fs::write(format!("/run/systemd/system/{unit}"), text).expect("it can be written");
-        run("systemctl", ["daemon-reload"]).success();
-        run("systemctl", ["start", &unit]).success();
-        Self(unit)
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        run("systemctl", ["stop", &self.0]);
-        fs::remove_file(format!("/run/systemd/system/{}", self.0)).expect("it is there");
-        run("systemctl", ["daemon-reload"]);
-    }
-}
-
 /// What a connection is answered, or why it is not.
 fn ask(port: &Port) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(port.address())?;
@@ -65,9 +39,9 @@ fn every_connection_is_answered_during_an_update() {
     fs::write(&answer, ANSWER).expect("it can be written");
     let script = format!("exec /usr/bin/python3 {}", answer.display());
     let name = "test-socket";
-    let web = Web::new(&host, name, "", &format!("Sockets={name}.socket\n"));
+    let web = Web::new(&host, name, "", &format!("Socket={}\n", port.address()));
     web.put("1", &script);
-    let socket = Socket::new(name, &port);
+    run("systemctl", ["start", &format!("{name}-web.socket")]).success();
     assert_eq!(ask(&port).expect("the first connection starts it"), "1");
     web.put("2", &script);
     let is_over = AtomicBool::new(false);
@@ -102,6 +76,4 @@ fn every_connection_is_answered_during_an_update() {
         "{answers:?}"
     );
     println!("{} answers, the longest took {longest:?}", answers.len());
-    drop(web);
-    drop(socket);
 }

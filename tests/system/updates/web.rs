@@ -22,7 +22,7 @@ pub(super) const HTTP: &str = "InsecureOptions=http\n";
 /// For `[App]`: it says when it is ready.
 pub(super) const NOTIFY: &str = "Notify=yes\nNotifyAccess=all\n";
 
-/// A pod file, and its service: both are gone when dropped.
+/// A pod file, and the service that the generator makes of it: both are gone when dropped.
 pub(super) struct Unit {
     name: &'static str,
     unit: String,
@@ -39,7 +39,7 @@ pub(super) struct Web<'a> {
 }
 
 impl Unit {
-    /// Writes the pod file, and its unit.
+    /// Writes the pod file, and has its unit made.
     #[track_caller]
     pub(super) fn new(name: &'static str, text: &str) -> Self {
         let unit = Self {
@@ -48,7 +48,7 @@ impl Unit {
         };
         fs::create_dir_all("/etc/skim").expect("/etc/skim can be made");
         unit.write_file(text);
-        unit.write_unit("Restart=no\n");
+        unit.write_unit("[Unit]\nStartLimitIntervalSec=0\n");
         unit
     }
 
@@ -61,22 +61,21 @@ impl Unit {
     /// Writes a drop-in of the pod file.
     #[track_caller]
     pub(super) fn drop_in(&self, text: &str) {
-        let directory = format!("{}.d", self.file());
-        fs::create_dir_all(&directory).expect("it can be made");
-        fs::write(format!("{directory}/test.conf"), text).expect("it can be written");
+        self.write_drop_in("test.conf", text);
     }
 
-    /// Writes the unit, with more settings of `[Service]`.
+    /// Writes what concerns the unit: `[Unit]` and `[Service]`.
     #[track_caller]
-    fn write_unit(&self, service: &str) {
-        let name = self.name;
-        let text = format!(
-            "[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nNotifyAccess=main\n\
-            ExecStart=skim service run {name}\nExecStartPost=-skim service sweep {name}\n\
-            ExecStopPost=-skim service sweep {name}\nTimeoutStartSec=infinity\n\
-            TimeoutStopSec=infinity\nSlice=skim.slice\n{service}"
-        );
-        fs::write(self.unit_file(), text).expect("the unit can be written");
+    fn write_unit(&self, settings: &str) {
+        // Docker's pod files have units that are shipped with them.
+        self.write_drop_in("unit.conf", &format!("[Pod]\nGenerate=yes\n{settings}"));
+    }
+
+    #[track_caller]
+    fn write_drop_in(&self, name: &str, text: &str) {
+        let directory = format!("{}.d", self.file());
+        fs::create_dir_all(&directory).expect("it can be made");
+        fs::write(format!("{directory}/{name}"), text).expect("it can be written");
         run("systemctl", ["daemon-reload"]).success();
     }
 
@@ -93,23 +92,17 @@ impl Unit {
     fn file(&self) -> String {
         format!("/etc/skim/{}.skim", self.name)
     }
-
-    fn unit_file(&self) -> String {
-        format!("/run/systemd/system/{}", self.unit)
-    }
 }
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        // It may be down already, which is what is wanted.
-        run("systemctl", ["stop", &self.unit]);
+        // They may be down already, or not be there, which is what is wanted.
+        let socket = format!("{}-web.socket", self.name);
+        run("systemctl", ["stop", &self.unit, &socket]);
         run("systemctl", ["reset-failed", &self.unit]);
         let versions = format!("/var/lib/skim/services/{}", self.name);
         let drop_ins = format!("{}.d", self.file());
-        run(
-            "rm",
-            ["-rf", &self.file(), &self.unit_file(), &versions, &drop_ins],
-        );
+        run("rm", ["-rf", &self.file(), &versions, &drop_ins]);
         run("systemctl", ["daemon-reload"]);
     }
 }
@@ -150,7 +143,7 @@ impl<'a> Web<'a> {
         self.service.write_file(&text(&self.sections, image));
     }
 
-    /// Writes the unit, with more settings of `[Service]`.
+    /// Writes what concerns the unit: `[Unit]` and `[Service]`.
     #[track_caller]
     pub(super) fn write_unit(&self, settings: &str) {
         self.service.write_unit(settings);
@@ -275,5 +268,5 @@ impl<'a> Web<'a> {
 
 /// The pod file, of this image.
 fn text([pod, app]: &[String; 2], image: &str) -> String {
-    format!("[Pod]\nGenerate=no\n{pod}\n[App web]\nImage={image}\n{app}")
+    format!("[Pod]\n{pod}\n[App web]\nImage={image}\n{app}")
 }
