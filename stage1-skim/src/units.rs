@@ -140,9 +140,10 @@ fn service(
 /// sockets ([`sockets`]). `BindsTo=` the scope would say the same in one word, but a scope exists
 /// only while it runs, so that systemd-analyze(1) would find fault with every unit.
 ///
-/// The scope's `PropagatesStopTo=` alone will not do: systemd 257 asks an app's stop of it only
-/// where no other app's has asked for it before, and forgets it where that other app has ended
-/// already. Then the apps after that one would run on, and the pod would not stop.
+/// The scope's `PropagatesStopTo=` alone will not do: newer systemd (257) asks an app's stop of it
+/// only where no other app's has asked for it before, and forgets it where that other app has ended
+/// already. Then the apps after that one would run on, and the pod would not stop. Nor does it ask
+/// for any where the scope stops for the sake of another unit.
 ///
 /// `Requires=`, not `BindsTo=`, between apps: else an app would stay down after one that it
 /// requires has failed and been restarted.

@@ -127,13 +127,17 @@ fn apps_after_one_that_has_ended_stop_with_their_pod() {
     let brief = Image::busybox(&host, "brief").exec(&["/bin/true"]).build();
     let lasting = sleeper(&host, "lasting");
     let cursor = Cursor::now();
-    for _ in 0..6 {
+    for round in 0..6 {
         let pod = Pod::start([&brief, &lasting]);
         let brief = pod.service("brief");
         journal::until("the brief app has exited", || {
             systemd::state(&brief) == "inactive (dead)"
         });
-        pod.stop();
+        match round % 3 {
+            // As the package does when it is removed.
+            0 => drop(run("systemctl", ["stop", "skim.slice"]).success()),
+            _ => pod.stop(),
+        }
         pod.wait_until_gone();
         gc();
     }
