@@ -15,7 +15,6 @@ use crate::support::image::Image;
 use crate::support::journal::{self, Cursor};
 use crate::support::pod::Pod;
 use crate::support::systemd;
-use crate::support::user::User;
 
 /// 128 + SIGKILL.
 const KILLED: Option<i32> = Some(137);
@@ -212,21 +211,4 @@ fn a_pods_isolators_stand_in_its_slices_cgroup() {
     let slice = Cgroup::of(&pod.slice());
     assert_eq!(slice.read("memory.max"), LIMIT);
     assert_eq!(slice.read("cpu.max"), "20000 100000");
-}
-
-/// Under the user's own manager, which has the controller of memory (user@.service, `Delegate=`).
-#[test]
-fn an_app_of_a_user_is_killed_at_its_memory() {
-    let host = host();
-    let user = User::new(&host, "someone", 4321, "someone");
-    let image = |name: &str, size: &str| {
-        let image = script(&host, name, &take(size));
-        image.to_str().expect("the path is text").to_owned()
-    };
-    let flags = ["run", "--rm", "--memory=64M"];
-    let (large, small) = (image("large", "256M"), image("small", "16M"));
-    user.skim(&[&flags[..], &[&small]].concat()).success();
-    let killed = user.skim(&[&flags[..], &[&large]].concat());
-    assert_eq!(killed.code, KILLED, "{killed:#?}");
-    assert_eq!(user.traces(), Vec::<String>::new());
 }
