@@ -8,13 +8,15 @@ boot_tests_named() {
     sed -n 's/^ *holds \([a-z_]*\) .*/boot::\1/p' "$TESTS/boot/steps" | grep --fixed-strings -e "${1:-}" >/dev/null
 }
 
-# A machine as a container OS has it: skim, the units of Docker, and no Docker.
+# A machine as a container OS has it: skim, the units of Docker, and no Docker; /var is a mount that
+# goes when the machine is shut down.
 prepare_container_os() {
     local root
     prepare_machine
     root=$MACHINE_DIR/root
     "$REPO/packaging/install" --docker "$root" >&2
     install -D -t "$root/opt/tests/boot" "$TESTS/boot/steps"
+    echo '/var /var none bind 0 0' >>"$root/etc/fstab"
     install -d "$root"/etc/skim/{docker,containerd}.skim.d
     printf '[App docker]\nImage=/opt/images/docker.aci\n' >"$root/etc/skim/docker.skim.d/image.conf"
     printf '[App containerd]\nImage=/opt/images/containerd.aci\n' >"$root/etc/skim/containerd.skim.d/image.conf"
