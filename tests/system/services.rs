@@ -6,6 +6,8 @@ mod sockets;
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::support::command::{Outcome, run, skim};
 use crate::support::host::Host;
 use crate::support::image::Image;
@@ -348,5 +350,16 @@ fn the_journal_of_the_service_has_its_apps() {
     let field = format!("OBJECT_SYSTEMD_UNIT={}", service.unit);
     let all = run("journalctl", ["--quiet", "--output=cat", &field]).success();
     assert!(all.stdout.contains("other later"), "{all:#?}");
+    let fields = [
+        "SYSLOG_IDENTIFIER=other",
+        "SKIM_APP=other",
+        &format!("SKIM_POD_UUID={uuid}"),
+    ];
+    let options = ["--quiet", "--output=json", "--lines=1"];
+    let entry = run("journalctl", options.iter().chain(&fields)).success();
+    let entry: Value = serde_json::from_str(&entry.stdout).expect("it is one entry");
+    assert_eq!(entry["MESSAGE"], "other later", "{entry:#}");
+    let image = entry["SKIM_IMAGE"].as_str().unwrap_or_default();
+    skim(["image", "cat-manifest", image]).success();
     service.stop();
 }
