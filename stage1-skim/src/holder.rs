@@ -3,6 +3,7 @@
 //! It keeps the pod's lock, stops the pod when an app fails, and ends when the last app has
 //! ended. Should it be killed, systemd stops the apps, as nothing needs them any more.
 
+mod connection;
 mod units;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 
+use self::connection::connect;
 use self::units::Observed;
 use crate::bus::{Bus, Event, Listener, ServiceDetail};
 use crate::names::{self, EXIT_ERROR};
@@ -27,9 +29,6 @@ pub use self::units::Units;
 
 /// How long to wait before asking again what could not be learnt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a bus may take to come back once it can be reached.
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the holder stands to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -481,27 +480,4 @@ impl<'a> Holder<'a> {
             ServiceDetail::default()
         })
     }
-}
-
-type Connected = (Bus, Listener, Vec<(String, Observed)>);
-
-/// A new connection, and the units as they are now.
-async fn connect(manager: &Manager, units: &Units) -> Result<Connected> {
-    let connect = async {
-        let bus = Bus::connect(manager).await?;
-        let watched = units.watched();
-        let events = bus.listen(&watched).await?;
-        let mut states = Vec::new();
-        for unit in watched {
-            bus.reference(&unit).await?;
-            let observed = Observed::of(&bus, units, &unit).await?;
-            states.push((unit, observed));
-        }
-        Ok((bus, events, states))
-    };
-    let give_up = async {
-        timer::sleep(RECONNECT_TIMEOUT).await;
-        bail!("the bus does not answer")
-    };
-    future::or(connect, give_up).await
 }
