@@ -92,10 +92,6 @@ impl Switch<'_> {
             return self.stopped(before);
         }
         self.service.change(|versions| versions.switch())?;
-        // What was started often of late is no fault of the version that comes.
-        if let Err(error) = watch.reset_failed() {
-            log::debug!("{error:#}");
-        }
         match watch.restart(Restart::IfItRuns) {
             Ok(true) => (),
             Ok(false) => return self.stopped(before),
@@ -173,10 +169,6 @@ impl Switch<'_> {
         let run = patiently(watch, |watch| watch.see())?;
         if watch.is_stopped() {
             return Ok(Some(format!("somebody stopped {}", self.unit)));
-        }
-        // Else systemd may refuse it as one that was started too often.
-        if let Err(error) = patiently(watch, |watch| watch.reset_failed()) {
-            log::debug!("{error:#}");
         }
         if !patiently(watch, |watch| watch.restart(Restart::Always))? {
             return Ok(Some(format!("somebody stopped {}", self.unit)));

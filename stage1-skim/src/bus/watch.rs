@@ -104,7 +104,8 @@ impl Watch {
     }
 
     /// Asks systemd to restart the service, from now on the one job that is this process's own.
-    /// False where somebody has asked for something else just now: that holds.
+    /// False where somebody has asked for something else just now: that holds. Earlier starts do
+    /// not count against this one: else systemd may refuse it as one too many.
     ///
     /// # Errors
     /// Where systemd refuses.
@@ -113,6 +114,9 @@ impl Watch {
             Restart::IfItRuns => "TryRestartUnit",
             Restart::Always => "RestartUnit",
         };
+        if let Err(error) = self.reset_failed() {
+            log::debug!("{error:#}");
+        }
         let arguments = &(self.unit.as_str(), "fail");
         let call = self.bus.connection.call_method(
             Some(SERVICE),
@@ -146,10 +150,7 @@ impl Watch {
     }
 
     /// Forgets that the service has failed, and how often it was started.
-    ///
-    /// # Errors
-    /// Where systemd refuses.
-    pub fn reset_failed(&self) -> Result<()> {
+    fn reset_failed(&self) -> Result<()> {
         let reset = zbus::block_on(self.bus.manager.reset_failed_unit(&self.unit));
         super::found(reset).with_context(|| format!("systemd refuses to reset {}", self.unit))?;
         Ok(())
