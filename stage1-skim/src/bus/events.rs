@@ -1,6 +1,6 @@
 //! What systemd says of its own accord: signals, as events.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures_lite::{StreamExt, future};
@@ -65,24 +65,43 @@ impl Listener {
     /// # Errors
     /// Where the connection breaks off.
     pub async fn wait_for(&mut self, bus: &Bus, job: &OwnedObjectPath) -> Result<Option<String>> {
+        let mut look = Instant::now() + LOOK_INTERVAL;
         loop {
-            let event = async { Some(self.next().await) };
+            // Not from event to event: on a busy host there is always another one.
+            let left = look.saturating_duration_since(Instant::now());
             let pause = async {
-                timer::sleep(LOOK_INTERVAL).await;
+                timer::sleep(left).await;
                 None
             };
-            match future::or(event, pause).await {
+            let event = async { Some(self.next().await) };
+            match future::or(pause, event).await {
                 Some(Event::JobRemoved {
                     job: ended, result, ..
                 }) if ended == job.as_str() => return Ok(Some(result)),
                 Some(Event::Disconnected) => bail!("the connection to the bus broke off"),
                 Some(_) => (),
-                None => match bus.has_ended(job.as_str()).await {
-                    Ok(true) => return Ok(None),
-                    Ok(false) => (),
-                    // As while it is executed anew.
-                    Err(error) => log::debug!("{error:#}"),
-                },
+                None => {
+                    match bus.has_ended(job.as_str()).await {
+                        Ok(true) => return Ok(self.result_at_hand(job).await),
+                        Ok(false) => (),
+                        // As while it is executed anew.
+                        Err(error) => log::debug!("{error:#}"),
+                    }
+                    look = Instant::now() + LOOK_INTERVAL;
+                }
+            }
+        }
+    }
+
+    /// The result of a job that has ended, where its end was said before systemd was asked.
+    async fn result_at_hand(&mut self, job: &OwnedObjectPath) -> Option<String> {
+        loop {
+            match self.next_at_hand().await? {
+                Event::JobRemoved {
+                    job: ended, result, ..
+                } if ended == job.as_str() => return Some(result),
+                Event::Disconnected => return None,
+                _ => (),
             }
         }
     }

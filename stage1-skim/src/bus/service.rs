@@ -114,12 +114,12 @@ impl BlockingBus {
         zbus::block_on(async {
             let job = self.bus.manager.reload_unit(unit, "replace").await;
             let job = job.with_context(|| format!("systemd refuses to reload {unit}"))?;
-            let result = events.wait_for(&self.bus, &job).await?;
-            let result = result.unwrap_or_else(|| "done".to_owned());
-            ensure!(
-                result == "done",
-                "the reload of {unit} ended with: {result}"
-            );
+            if let Some(result) = events.wait_for(&self.bus, &job).await? {
+                ensure!(
+                    result == "done",
+                    "the reload of {unit} ended with: {result}"
+                );
+            }
             Ok(())
         })
     }
